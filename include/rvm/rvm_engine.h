@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Beyond the standard API: choosing the engine, and what it counted.
+ */
+#ifndef RVM_ENGINE_H
+#define RVM_ENGINE_H
+
+#include <stdint.h>
+
+#include <rvm/rvm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Choose the engine by name: "user", "kernel", or "auto" (the kernel engine
+ * where /dev/rvm can be used, else the user engine; the default).  It takes
+ * the place of the environment variable RVM_ENGINE, and must be called before
+ * rvm_initialize.
+ *
+ * RVM_SUCCESS; RVM_EINIT after rvm_initialize; RVM_EOPTIONS for another name.
+ */
+rvm_return_t rvm_set_engine(const char *name);
+
+/*
+ * The name of the engine in use, "user" or "kernel"; NULL before
+ * rvm_initialize.  The string is constant.
+ */
+const char *rvm_get_engine(void);
+
+/* What an engine counted since its log was opened. Lengths are in bytes. */
+typedef struct {
+	uint64_t log_length;		/* of the record area */
+	uint64_t log_used;		/* by live records */
+	uint64_t log_writes;		/* device writes to the log */
+	uint64_t log_flushes;		/* durability requests to it: cache flushes, FUA or O_DSYNC writes */
+	uint64_t log_bytes;		/* written to it */
+	uint64_t segment_writes;
+	uint64_t segment_flushes;
+	uint64_t segment_bytes;
+	uint64_t commits;		/* of both modes */
+	uint64_t flush_commits;
+	uint64_t aborts;
+	uint64_t truncations;
+	uint64_t recovered_records;
+	uint64_t failed;		/* 1: a log write failed, and no commit succeeds any more */
+} rvm_engine_counters_t;
+
+/*
+ * Read the counters of the open log.  RVM_SUCCESS; RVM_EINIT before
+ * rvm_initialize; RVM_ELOG without a log; RVM_EOPTIONS for NULL.
+ */
+rvm_return_t rvm_get_engine_counters(rvm_engine_counters_t *counters);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * /dev/rvm: recoverable virtual memory in the kernel.
+ *
+ * Objects are file descriptors, and live as long as their references.
+ *
+ *	rvm = open("/dev/rvm", O_RDWR)
+ *	log = ioctl(rvm, RVM_IOC_ATTACH_LOG)		an fd of the log file in
+ *	for each entry of ioctl(log, RVM_IOC_DICTIONARY)
+ *		ioctl(log, RVM_IOC_ATTACH_SEGMENT)	an fd of the segment in
+ *	ioctl(log, RVM_IOC_RECOVER)
+ *
+ *	segment = ioctl(log, RVM_IOC_ATTACH_SEGMENT)
+ *	memory = mmap(segment, MAP_SHARED)		a region
+ *	area = mmap(log, MAP_SHARED)			a transaction's declarations
+ *
+ * The kernel opens no file by name: the caller passes descriptors that it
+ * opened itself, and the kernel reaches exactly those files, with the rights
+ * they were opened with.  It opens them anew for itself, so that the caller's
+ * descriptor may be closed at once and nothing done to it matters afterwards.
+ * A log or segment has one owner: the kernel takes a flock on a regular file
+ * and an exclusive claim on a block device; EBUSY if another has it.  Several
+ * processes that attach the same log or segment share one object.
+ *
+ * A transaction is an area with entries in it.  To declare a range the
+ * process appends an entry to its area, with no system call; commit and abort
+ * are one ioctl each.  A transaction belongs to the address space that mapped
+ * the area: when the area is unmapped, by munmap, exec or the death of the
+ * process, an open transaction in it is undone.  Neither areas nor regions
+ * are inherited over fork, and they can't be split, moved or grown.
+ *
+ * The kernel believes nothing that stands in an area: it copies an entry and
+ * then checks it.  What a process scribbles there can damage only ranges of
+ * regions that the process itself mapped for writing.
+ *
+ * Every structure begins with its size in bytes, for which the kernel knows
+ * exactly one value, and flags, of which unknown ones are refused (EINVAL).
+ * An unknown ioctl is ENOTTY.
+ */
+#ifndef _UAPI_LINUX_RVM_H
+#define _UAPI_LINUX_RVM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define RVM_DEVICE_NAME	"rvm"
+
+/*
+ * ATTACH_LOG, on /dev/rvm: attach the log that `fd`, open for reading and
+ * writing, refers to: a regular file or a block device.  Returns a new log
+ * descriptor (close-on-exec).  The first attach reads the whole live log and
+ * finds its tail, and makes a new incarnation durable.
+ *
+ * EBADF	fd is not open for reading and writing
+ * EINVAL	fd is no regular file or block device, or not an RVM log
+ * EPROTONOSUPPORT  a log of another format version
+ * EUCLEAN	the log is damaged
+ * EBUSY	another owner has it
+ * EIO, ENOMEM, ...
+ */
+struct rvm_ioc_attach_log {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__s32 fd;
+	__u32 reserved;		/* 0 */
+};
+
+/*
+ * DICTIONARY, on a log: the segments that the log knows.  Up to `length`
+ * bytes are written to `buffer`, entries one after the other, each a struct
+ * rvm_ioc_segment_name, its name and padding to 8.  `length` becomes the bytes
+ * that all entries take; ENOSPC if that was more than there was room for
+ * (nothing is written to buffer then).
+ */
+struct rvm_ioc_dictionary {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u64 buffer;		/* address */
+	__u32 length;		/* in: room; out: needed */
+	__u32 segments;		/* out: entries */
+};
+
+struct rvm_ioc_segment_name {
+	__u32 id;
+	__u32 name_length;	/* without a final 0; the name follows */
+	__u64 records;		/* records waiting for RECOVER that speak of it */
+};
+
+/*
+ * ATTACH_SEGMENT, on a log: attach the segment that `fd` refers to, under its
+ * absolute name.  If fd is open for reading only, so are regions mapped through
+ * the descriptor.  Returns a new segment descriptor (close-on-exec).
+ *
+ * EBADF	fd is not open for reading
+ * EINVAL	no regular file or block device, empty, or a name that is not absolute
+ * ENAMETOOLONG	name of 0 or more than 4095 bytes
+ * EEXIST	the log knows another attached file by this name
+ * EBUSY	another owner has it (or another log)
+ * ENOSPC	the log's dictionary is full
+ */
+struct rvm_ioc_attach_segment {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__s32 fd;
+	__u32 name_length;
+	__u64 name;		/* address */
+	__u64 length;		/* out: of the segment, bytes */
+};
+
+/*
+ * RECOVER, on a log: apply what the attach found in it to the segments that
+ * are attached, durably.  Records of other segments stay live.  A log takes no
+ * commit (EAGAIN) before its first RECOVER; later ones apply what became
+ * possible since, and may find nothing to do.
+ */
+struct rvm_ioc_recover {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u64 applied;		/* out: records applied */
+	__u64 kept;		/* out: records that stay live */
+};
+
+/*
+ * COMMIT, on a log: commit the transaction in area `area`, which must have
+ * been mapped by this address space.  The new values are those in memory
+ * during the call.  With RVM_COMMIT_FLUSH it and all commits before it are on
+ * stable storage on return; without, it survives the process at once and the
+ * machine after the next flush.  On success, and on EIO, the area is empty.
+ *
+ * ENOENT	no such area in this address space
+ * EINVAL	the area is scribbled: lengths or states make no sense
+ * EFAULT	an entry is not inside one region that is mapped for writing
+ * EFBIG	the transaction could not fit into the empty log; it stays open
+ * EAGAIN	RECOVER has not been called
+ * EIO		the log has failed; no commit will succeed any more
+ * ENOSPC	the log is full, and truncation can't free it: a segment can't be
+ *		written (its error is in the kernel log) or is missing
+ */
+struct rvm_ioc_commit {
+	__u32 size;
+	__u32 flags;		/* RVM_COMMIT_* */
+	__u32 area;
+	__u32 reserved;		/* 0 */
+	__u64 sequence;		/* out: the commit's place in the commit order */
+};
+
+#define RVM_COMMIT_FLUSH	(1u << 0)
+
+/*
+ * ABORT, on a log: undo the transaction in the area, latest entry first:
+ * entries with saved bytes get them back, unless another transaction committed
+ * the bytes since: then they take the committed value.  Entries without
+ * (no_restore) leave memory as it is.  The area is empty afterwards.
+ *
+ * SPILL, on a log: move the area's entries to kernel memory, to make room for
+ * more of the same transaction.  ENOMEM; EFBIG if it exceeds the log.
+ */
+struct rvm_ioc_area {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u32 area;
+	__u32 reserved;		/* 0 */
+};
+
+/*
+ * FLUSH, on a log: make all commits so far durable.
+ * TRUNCATE, on a log: that, and write them to their segments, durably, and
+ * free their log space.
+ */
+struct rvm_ioc_log {
+	__u32 size;
+	__u32 flags;		/* 0 */
+};
+
+/*
+ * SET_OPTIONS, on a log: truncation starts in the background when `truncate`
+ * per cent of the log are used; 0 means never.  One setting per log, shared by
+ * all who attached it.
+ */
+struct rvm_ioc_options {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u32 truncate;		/* 0..100 */
+	__u32 reserved;		/* 0 */
+};
+
+/* QUERY, on a log. Counts are since the log was attached; lengths in bytes. */
+struct rvm_ioc_query {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u64 log_length;	/* out from here on */
+	__u64 log_used;
+	__u64 log_writes;
+	__u64 log_flushes;
+	__u64 log_bytes;
+	__u64 segment_writes;
+	__u64 segment_flushes;
+	__u64 segment_bytes;
+	__u64 commits;
+	__u64 flush_commits;
+	__u64 aborts;
+	__u64 undone;		/* transactions of processes that died */
+	__u64 truncations;
+	__u64 recovered_records;
+	__u64 failed;		/* 1 once a log write has failed */
+};
+
+#define RVM_IOC_TYPE		'v'
+#define RVM_IOC_ATTACH_LOG	_IOW(RVM_IOC_TYPE, 0x80, struct rvm_ioc_attach_log)
+#define RVM_IOC_DICTIONARY	_IOWR(RVM_IOC_TYPE, 0x81, struct rvm_ioc_dictionary)
+#define RVM_IOC_ATTACH_SEGMENT	_IOWR(RVM_IOC_TYPE, 0x82, struct rvm_ioc_attach_segment)
+#define RVM_IOC_RECOVER		_IOWR(RVM_IOC_TYPE, 0x83, struct rvm_ioc_recover)
+#define RVM_IOC_COMMIT		_IOWR(RVM_IOC_TYPE, 0x84, struct rvm_ioc_commit)
+#define RVM_IOC_ABORT		_IOW(RVM_IOC_TYPE, 0x85, struct rvm_ioc_area)
+#define RVM_IOC_SPILL		_IOW(RVM_IOC_TYPE, 0x86, struct rvm_ioc_area)
+#define RVM_IOC_FLUSH		_IOW(RVM_IOC_TYPE, 0x87, struct rvm_ioc_log)
+#define RVM_IOC_TRUNCATE	_IOW(RVM_IOC_TYPE, 0x88, struct rvm_ioc_log)
+#define RVM_IOC_SET_OPTIONS	_IOW(RVM_IOC_TYPE, 0x89, struct rvm_ioc_options)
+#define RVM_IOC_QUERY		_IOWR(RVM_IOC_TYPE, 0x8a, struct rvm_ioc_query)
+
+/*
+ * An area: mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0),
+ * length whole pages, RVM_AREA_MIN..RVM_AREA_MAX.  One open transaction at a
+ * time; a process maps as many as it has transactions open at once, and uses
+ * them again.  The kernel writes `area` and `room` when it is mapped and sets
+ * `used` to 0 when a transaction ends.
+ */
+#define RVM_AREA_MIN	4096
+#define RVM_AREA_MAX	(1 << 20)
+
+struct rvm_area_header {
+	__u32 area;		/* its id, for the ioctls */
+	__u32 room;		/* bytes for entries */
+	__u32 used;		/* bytes of entries; written by the process */
+	__u32 reserved;
+	__u8 entries[];
+};
+
+/*
+ * An entry is sizeof(struct rvm_area_entry) bytes and, unless its state is
+ * RVM_ENTRY_NO_RESTORE, the `length` old bytes, padded to 8.  A process
+ *
+ *  1. writes address, length, and state RVM_ENTRY_SAVING;
+ *  2. raises `used`, store-release, and issues a full memory barrier;
+ *  3. copies the old bytes into the entry;
+ *  4. changes state from SAVING to SAVED with a compare-and-exchange; if it
+ *     finds RVM_ENTRY_AGAIN, another transaction committed some of these bytes
+ *     meanwhile: it sets SAVING with an exchange and goes on with 3;
+ *  5. only then stores to the data.
+ *
+ * Without old bytes (no_restore), state is NO_RESTORE from the start, and 3
+ * and 4 fall away.  If the process dies before 4 the entry counts as never
+ * stored to.  When another transaction commits bytes of a SAVED entry, the
+ * kernel changes the saved bytes to the committed ones.
+ */
+struct rvm_area_entry {
+	__u64 address;
+	__u32 length;		/* > 0 */
+	__u32 state;		/* RVM_ENTRY_* */
+	__u8 saved[];
+};
+
+#define RVM_ENTRY_SAVING	0
+#define RVM_ENTRY_SAVED		1
+#define RVM_ENTRY_AGAIN		2
+#define RVM_ENTRY_NO_RESTORE	3
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The engine table: all that the API layer asks of an engine.
+ *
+ * The API layer (api.c, region.c, transaction.c) checks arguments, keeps the
+ * tables of regions and transactions, and turns errors into the standard
+ * codes.  An engine keeps the log and the pages.  Both sides follow these rules:
+ *
+ * - The API layer calls one transaction's operations from one thread at a time
+ *   (it holds the transaction's lock), and different transactions' at once.
+ * - open, close, map, unmap and set_options are called one at a time, with no other call
+ *   of the same log running in open and close.  unmap is called only when no
+ *   open transaction has ranges in the region.
+ * - Every operation returns an rvm_return_t; with RVM_EIO errno says why.
+ */
+#ifndef RVM_LIB_ENGINE_H
+#define RVM_LIB_ENGINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rvm/rvm.h>
+#include <rvm/rvm_engine.h>
+
+#include "core/rangeset.h"
+
+struct rvm_engine;
+
+/* The one open log of this process. An engine embeds it at the start of its own. */
+struct rvm_log {
+	const struct rvm_engine *engine;
+	char *path;			/* as the user gave it */
+};
+
+/* A mapped region. The engine allocates it (map) and frees it (unmap). */
+struct rvm_region {
+	char *name;			/* the segment's absolute name (realpath) */
+	char *address;			/* page aligned */
+	uint64_t length;		/* in bytes; less than whole pages only at the segment's end */
+	uint64_t offset;		/* in the segment, page aligned */
+	bool address_given;		/* the caller chose the address */
+	uint64_t users;			/* API layer: open transactions with ranges here */
+};
+
+/* An open transaction. The engine allocates it (begin), and end or abort frees it. */
+struct rvm_transaction {
+	struct rvm_log *log;
+	bool restore;			/* begin mode restore: old values are kept */
+};
+
+/* What the API layer asks the engine to map. */
+struct rvm_map_request {
+	const char *name;		/* absolute name of the segment, which exists */
+	uint64_t offset, length;	/* offset page aligned; not past the segment's end */
+	uint64_t segment_length;	/* of the file or device, in bytes */
+	char *address;			/* NULL: the engine chooses */
+	bool private_map;		/* RVM_MAP_PRIVATE */
+	bool no_copy;			/* region->no_copy: do not read the segment's data in */
+};
+
+struct rvm_log_options {
+	unsigned int truncate;		/* per cent of the log in use that starts truncation; 0 never */
+	uint64_t recovery_buffer, flush_buffer, max_read;
+	bool coalesce_ranges;		/* RVM_COALESCE_RANGES (or _TRANS) */
+	bool coalesce_transactions;	/* RVM_COALESCE_TRANS */
+};
+
+struct rvm_engine {
+	const char *name;		/* "user" or "kernel" */
+
+	/*
+	 * Can this engine be used here?  0, or a negative errno and *why, a
+	 * sentence that says what is missing and what to do about it.
+	 */
+	int (*probe)(const char **why);
+
+	/*
+	 * Open a log that exists, and recover: every committed record reaches
+	 * its segment, except those of segments that are missing or not
+	 * permitted, which stay live and are named on stderr.
+	 * RVM_EIO (errno: ENOENT, EACCES, EBUSY when another owner has it, ...),
+	 * RVM_ELOG not a log or damaged, RVM_ELOG_VERSION_SKEW, RVM_ENO_MEMORY.
+	 */
+	rvm_return_t (*open)(const char *path, const struct rvm_log_options *options,
+			     struct rvm_log **log);
+	/* Flush what is queued, stop threads, give up ownership; regions may still be mapped. */
+	rvm_return_t (*close)(struct rvm_log *log);
+	rvm_return_t (*set_options)(struct rvm_log *log, const struct rvm_log_options *options);
+
+	/* RVM_EVM_OVERLAP, RVM_EOVERLAP are the API layer's to find. */
+	rvm_return_t (*map)(struct rvm_log *log, const struct rvm_map_request *request,
+			    struct rvm_region **region);
+	rvm_return_t (*unmap)(struct rvm_log *log, struct rvm_region *region);
+
+	rvm_return_t (*begin)(struct rvm_log *log, bool restore, struct rvm_transaction **transaction);
+	/*
+	 * Declare [address, address + length), which lies inside region, before
+	 * it is changed: under restore its old bytes are saved.  Under
+	 * coalesce_ranges the API layer never passes a byte twice.
+	 */
+	rvm_return_t (*set_range)(struct rvm_transaction *transaction, struct rvm_region *region,
+				  char *address, uint64_t length);
+	/* RVM_ETOO_BIG leaves the transaction open and as it was. Any other return ends it. */
+	rvm_return_t (*end)(struct rvm_transaction *transaction, bool flush);
+	rvm_return_t (*abort)(struct rvm_transaction *transaction);
+
+	rvm_return_t (*flush)(struct rvm_log *log);
+	/* Flush, apply the whole log to the segments, durably, and empty it. */
+	rvm_return_t (*truncate)(struct rvm_log *log);
+	void (*counters)(struct rvm_log *log, rvm_engine_counters_t *counters);
+};
+
+extern const struct rvm_engine rvm_engine_user;
+extern const struct rvm_engine rvm_engine_kernel;
+
+#endif

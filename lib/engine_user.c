@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The user engine: the whole of RVM in one process, which asks the kernel for
+ * nothing but files.  This is its table, and the log's opening and closing;
+ * user.h has the data structures and says which file does what.
+ *
+ * After a fork the child shares the descriptions that hold the flocks.  It
+ * releases nothing by exiting, but while it lives and the parent doesn't, the
+ * log stays owned; exec closes them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/user.h"
+
+static int user_probe(const char **why)
+{
+	(void)why;
+	return 0;
+}
+
+static void log_free(struct user_log *log)
+{
+	struct user_region *r;
+
+	/* their memory stays where it is, and is the application's now */
+	while ((r = log->regions)) {
+		log->regions = r->next;
+		free(r->base.name);
+		free(r);
+	}
+	user_transaction_free_all(log);
+	user_log_free(log);
+	user_segment_free_all(log);
+	pthread_cond_destroy(&log->thread_wake);
+	pthread_cond_destroy(&log->room);
+	pthread_mutex_destroy(&log->lock);
+	pthread_mutex_destroy(&log->status_lock);
+	pthread_mutex_destroy(&log->truncating);
+	if (log->io_fd >= 0 && log->io_fd != log->fd)
+		close(log->io_fd);
+	if (log->fd >= 0)
+		close(log->fd);
+	free(log->slot);
+	free(log->base.path);
+	free(log);
+}
+
+static struct user_log *log_new(const char *path, const struct rvm_log_options *options)
+{
+	struct user_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return NULL;
+	log->base.engine = &rvm_engine_user;
+	log->options = *options;
+	log->fd = log->io_fd = -1;
+	pthread_mutex_init(&log->truncating, NULL);
+	pthread_mutex_init(&log->status_lock, NULL);
+	pthread_mutex_init(&log->lock, NULL);
+	pthread_cond_init(&log->room, NULL);
+	pthread_cond_init(&log->thread_wake, NULL);
+	log->base.path = strdup(path);
+	log->slot = user_file_buffer(RVM_STATUS_SIZE);
+	if (!log->base.path || !log->slot) {
+		log_free(log);
+		return NULL;
+	}
+	return log;
+}
+
+static rvm_return_t user_open(const char *path, const struct rvm_log_options *options,
+			      struct rvm_log **result)
+{
+	struct user_log *log = log_new(path, options);
+	rvm_return_t code;
+	bool device;
+	u64 length;
+	int error;
+
+	if (!log)
+		return RVM_ENO_MEMORY;
+	log->fd = user_file_open(path, &length, &device);
+	if (log->fd == -EINVAL) {
+		user_complain("%s is no RVM log: neither a regular file nor a block device", path);
+		code = RVM_ELOG;
+		goto fail;
+	}
+	if (log->fd == -EBUSY)
+		user_complain("log %s is in use by another process", path);
+	error = log->fd < 0 ? log->fd : user_file_open_direct(log, path);
+	code = error ? user_error(error) : user_recover(log, length);
+	if (code)
+		goto fail;
+	*result = &log->base;
+	return RVM_SUCCESS;
+
+fail:
+	error = errno;
+	log_free(log);
+	errno = error;
+	return code;
+}
+
+static rvm_return_t user_flush(struct rvm_log *base)
+{
+	struct user_log *log = user_log_of(base);
+	int error;
+
+	pthread_mutex_lock(&log->lock);
+	error = user_log_flush(log, log->next_sequence);
+	if (!error)
+		error = -log->failed;
+	pthread_mutex_unlock(&log->lock);
+	return user_error(error);
+}
+
+static rvm_return_t user_truncate(struct rvm_log *base)
+{
+	struct user_log *log = user_log_of(base);
+	rvm_return_t code = user_flush(base);
+
+	if (code)
+		return code;
+	pthread_mutex_lock(&log->truncating);
+	code = user_error(user_truncate_epoch(log));
+	pthread_mutex_unlock(&log->truncating);
+	return code;
+}
+
+static rvm_return_t user_close(struct rvm_log *base)
+{
+	struct user_log *log = user_log_of(base);
+	rvm_return_t code;
+	int error;
+
+	user_truncate_stop(log);
+	code = user_flush(base);
+	error = errno;
+	log_free(log);
+	errno = error;
+	return code;
+}
+
+static rvm_return_t user_set_options(struct rvm_log *base, const struct rvm_log_options *options)
+{
+	struct user_log *log = user_log_of(base);
+
+	pthread_mutex_lock(&log->lock);
+	log->options = *options;
+	pthread_mutex_unlock(&log->lock);
+	return RVM_SUCCESS;
+}
+
+static void user_counters(struct rvm_log *base, rvm_engine_counters_t *counters)
+{
+	struct user_log *log = user_log_of(base);
+
+	pthread_mutex_lock(&log->lock);
+#define COPY(field) counters->field = __atomic_load_n(&log->counters.field, __ATOMIC_RELAXED)
+	COPY(log_writes);
+	COPY(log_flushes);
+	COPY(log_bytes);
+	COPY(segment_writes);
+	COPY(segment_flushes);
+	COPY(segment_bytes);
+	COPY(commits);
+	COPY(flush_commits);
+	COPY(aborts);
+	COPY(truncations);
+	COPY(recovered_records);
+#undef COPY
+	counters->log_length = log->status.area_length;
+	counters->log_used = user_log_used(log);
+	counters->failed = log->failed != 0;
+	pthread_mutex_unlock(&log->lock);
+}
+
+const struct rvm_engine rvm_engine_user = {
+	.name = "user",
+	.probe = user_probe,
+	.open = user_open,
+	.close = user_close,
+	.set_options = user_set_options,
+	.map = user_map,
+	.unmap = user_unmap,
+	.begin = user_begin,
+	.set_range = user_set_range,
+	.end = user_end,
+	.abort = user_abort,
+	.flush = user_flush,
+	.truncate = user_truncate,
+	.counters = user_counters,
+};

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The log's end: capturing commits into batches, and writing these in order.
+ *
+ * Up to USER_WRITES batches are being written at once, to consecutive places;
+ * they are acknowledged in order, so one that failed takes all after it along.
+ * A committer writes in its own context if that limit allows; otherwise it
+ * joins the open batch and waits, and one of those who wait writes it next.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "lib/user.h"
+
+static u64 live_limit(const struct user_log *log)
+{
+	/* the block that the head lies in holds live bytes from its start on */
+	return (log->head & ~(u64)(log->block - 1)) + log->status.area_length;
+}
+
+u64 user_log_used(const struct user_log *log)
+{
+	const struct user_batch *b = log->open;
+
+	return (b ? b->position + b->used : log->end) - log->head;
+}
+
+/* --- batches --- */
+
+static void batch_free(struct user_batch *b)
+{
+	pthread_cond_destroy(&b->changed);
+	free(b->data);
+	free(b);
+}
+
+static struct user_batch *batch_new(struct user_log *log, u64 length)
+{
+	struct user_batch *b, **link;
+
+	for (link = &log->spare; (b = *link); link = &b->next)
+		if (b->capacity >= length)
+			break;
+	if (b) {
+		*link = b->next;
+	} else {
+		if (length < log->options.flush_buffer)
+			length = log->options.flush_buffer;
+		b = malloc(sizeof(*b));
+		if (!b)
+			return NULL;
+		b->capacity = user_round_up(length, RVM_BLOCK_MAX);
+		b->data = user_file_buffer(b->capacity);
+		if (!b->data) {
+			free(b);
+			return NULL;
+		}
+		pthread_cond_init(&b->changed, NULL);
+	}
+	b->next = NULL;
+	b->position = log->end;
+	b->used = 0;
+	b->sequence = b->next_sequence = log->next_sequence;
+	b->records = 0;
+	b->done = false;
+	if (log->first) {
+		struct user_batch *last = log->first;
+
+		while (last->next)
+			last = last->next;
+		last->next = b;
+	} else {
+		log->first = b;
+	}
+	if (!log->next_write)
+		log->next_write = b;
+	log->open = b;
+	return b;
+}
+
+/* Keep as many of the usual size as can be in use at once. */
+static void batch_put(struct user_log *log, struct user_batch *b)
+{
+	unsigned int spares = 0;
+	struct user_batch *s;
+
+	for (s = log->spare; s; s = s->next)
+		spares++;
+	if (spares > USER_WRITES || b->capacity > user_round_up(log->options.flush_buffer, RVM_BLOCK_MAX)) {
+		batch_free(b);
+		return;
+	}
+	b->next = log->spare;
+	log->spare = b;
+}
+
+/* No record is added any more: now its length is known, and so the next one's position. */
+static void batch_seal(struct user_log *log)
+{
+	struct user_batch *b = log->open;
+	u32 gap;
+
+	if (log->options.coalesce_transactions)
+		user_merge(log, b);
+	gap = rvm_filler_length(b->position + b->used, log->block);
+	rvm_filler_init(b->data + b->used, gap);
+	b->used += gap;
+	log->end = b->position + b->used;
+	log->open = NULL;
+}
+
+static void batch_checksum(struct user_batch *b)
+{
+	char *at = b->data;
+	u32 i;
+
+	for (i = 0; i < b->records; i++) {
+		u64 length = le64_to_cpu(((struct rvm_record_header *)at)->length);
+		u64 body = length - sizeof(struct rvm_record_trailer);
+
+		rvm_record_trailer_init((struct rvm_record_trailer *)(at + body), length,
+					rvm_crc32c(RVM_CRC_SEED, at, body));
+		at += length;
+	}
+}
+
+static int batch_write(struct user_log *log, struct user_batch *b)
+{
+	u64 offset = rvm_area_offset(&log->status, b->position);
+	u64 left = RVM_AREA_START + log->status.area_length - offset;
+	int error;
+
+	batch_checksum(b);
+	if (b->used <= left)
+		return user_file_log_write(log, offset, b->data, b->used);
+	error = user_file_log_write(log, offset, b->data, left);
+	if (error)
+		return error;
+	return user_file_log_write(log, RVM_AREA_START, b->data + left, b->used - left);
+}
+
+/* --- writing in order --- */
+
+static void acknowledge(struct user_log *log)
+{
+	struct user_batch *b;
+
+	while (!log->failed && (b = log->first) && b->done) {
+		log->first = b->next;
+		log->acknowledged = b->position + b->used;
+		log->acknowledged_sequence = b->next_sequence;
+		pthread_cond_broadcast(&b->changed);
+		batch_put(log, b);
+	}
+	if (log->failed) {
+		for (b = log->first; b; b = b->next)
+			pthread_cond_broadcast(&b->changed);
+		pthread_cond_broadcast(&log->room);
+		return;
+	}
+	/* a write may begin: one of those who wait for a batch does it */
+	for (b = log->next_write; b; b = b->next)
+		pthread_cond_signal(&b->changed);
+	if (log->options.truncate && log->end >= log->thread_again &&
+	    user_log_used(log) > log->status.area_length / 100 * log->options.truncate)
+		user_truncate_start(log);
+}
+
+static void write_next(struct user_log *log)
+{
+	struct user_batch *b = log->next_write;
+	int error;
+
+	if (b == log->open)
+		batch_seal(log);
+	log->next_write = b->next;
+	log->writes++;
+	pthread_mutex_unlock(&log->lock);
+	error = batch_write(log, b);
+	pthread_mutex_lock(&log->lock);
+	log->writes--;
+	if (!error) {
+		b->done = true;
+	} else if (!log->failed) {
+		log->failed = -error;
+		user_complain("log %s: write failed: %s; it takes no more commits",
+			      log->base.path, strerror(-error));
+	}
+	acknowledge(log);
+}
+
+int user_log_flush(struct user_log *log, u64 sequence)
+{
+	while (log->acknowledged_sequence < sequence) {
+		struct user_batch *b = log->next_write;
+
+		if (log->failed)
+			return -log->failed;
+		if (b && b->sequence < sequence && log->writes < USER_WRITES) {
+			write_next(log);
+			continue;
+		}
+		for (b = log->first; b->next_sequence < sequence; b = b->next)
+			;
+		pthread_cond_wait(&b->changed, &log->lock);
+	}
+	return 0;
+}
+
+/* --- capturing --- */
+
+/* A place for a record of that length in the open batch, or NULL: -ENOSPC, the log is full, or -ENOMEM. */
+static char *reserve(struct user_log *log, u64 length, int *error)
+{
+	struct user_batch *b = log->open;
+
+	if (b) {
+		u64 limit = live_limit(log) - b->position;	/* where it began there was room */
+
+		if (limit > b->capacity)
+			limit = b->capacity;
+		if (b->used + length > limit && log->options.coalesce_transactions) {
+			user_merge(log, b);
+			if (b->used > limit / 2)	/* not worth it: write what there is */
+				limit = 0;
+		}
+		if (b->used + length > limit) {
+			batch_seal(log);
+			b = NULL;
+		}
+	}
+	if (!b) {
+		if (log->end + user_round_up(length, log->block) > live_limit(log)) {
+			*error = -ENOSPC;
+			return NULL;
+		}
+		b = batch_new(log, length);
+		if (!b) {
+			*error = -ENOMEM;
+			return NULL;
+		}
+	}
+	return b->data + b->used;
+}
+
+/* Write out and truncate until something is freed. An error: nothing can be. */
+static int make_room(struct user_log *log)
+{
+	u64 head = log->head;
+	int error = user_log_flush(log, log->next_sequence);
+
+	if (error)
+		return error;
+	pthread_mutex_unlock(&log->lock);
+	pthread_mutex_lock(&log->truncating);
+	/* perhaps we waited for an epoch that did it */
+	pthread_mutex_lock(&log->lock);
+	if (log->head == head) {
+		pthread_mutex_unlock(&log->lock);
+		error = user_truncate_epoch(log);
+		pthread_mutex_lock(&log->lock);
+	}
+	if (log->head != head)
+		error = 0;
+	else if (!error)
+		error = -ENOSPC;
+	pthread_mutex_unlock(&log->lock);
+	pthread_mutex_unlock(&log->truncating);
+	pthread_mutex_lock(&log->lock);
+	return error;
+}
+
+static char *wait_for_room(struct user_log *log, u64 length, int *error)
+{
+	u64 ticket = log->room_tickets++;
+	char *to = NULL;
+
+	while (log->room_turn != ticket && !log->failed)
+		pthread_cond_wait(&log->room, &log->lock);
+	for (;;) {
+		*error = -log->failed;
+		if (*error)
+			break;
+		to = reserve(log, length, error);
+		if (to || *error != -ENOSPC)
+			break;
+		*error = make_room(log);
+		if (*error)
+			break;
+	}
+	log->room_turn++;
+	pthread_cond_broadcast(&log->room);
+	return to;
+}
+
+static u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void encode(struct user_log *log, struct user_transaction *t, char *to)
+{
+	u64 i;
+
+	rvm_record_header_init((struct rvm_record_header *)to, &log->status,
+			       log->next_sequence, 1, t->length, t->pieces, now());
+	to += sizeof(struct rvm_record_header);
+	for (i = 0; i < t->count; i++) {
+		const struct user_range *r = &t->ranges[i];
+		struct user_segment *segment = r->region->segment;
+		u64 offset = r->region->base.offset + (r->address - r->region->base.address);
+		const char *from = r->address;
+		u64 left = r->length;
+
+		while (left) {
+			u32 piece = left < USER_PIECE ? left : USER_PIECE;
+			u64 padded = rvm_align8(piece);
+
+			rvm_range_header_init((struct rvm_range_header *)to, segment->id,
+					      offset, piece);
+			to += sizeof(struct rvm_range_header);
+			/* the last word first: the bytes then overwrite all but its padding */
+			memset(to + padded - 8, 0, 8);
+			memcpy(to, from, piece);
+			to += padded;
+			from += piece;
+			offset += piece;
+			left -= piece;
+		}
+		segment->last_sequence = log->next_sequence;
+	}
+}
+
+static int capture(struct user_log *log, struct user_transaction *t)
+{
+	struct user_batch *b;
+	char *to = NULL;
+	int error = -ENOSPC;
+
+	if (log->room_tickets == log->room_turn)
+		to = reserve(log, t->length, &error);
+	if (!to && error == -ENOSPC)
+		to = wait_for_room(log, t->length, &error);
+	if (!to)
+		return error;
+	encode(log, t, to);
+	if (t->next || t->link != &log->open_transactions)
+		user_transaction_patch(t, to);
+	b = log->open;
+	b->used += t->length;
+	b->records++;
+	b->next_sequence = ++log->next_sequence;
+	return 0;
+}
+
+rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
+{
+	struct user_log *log = t->log;
+	struct user_batch *b;
+	u64 sequence;
+	int error;
+
+	pthread_mutex_lock(&log->lock);
+	error = -log->failed;
+	if (!error && t->count) {
+		if (user_round_up(t->length, log->block) > log->status.area_length ||
+		    t->pieces > UINT32_MAX) {
+			pthread_mutex_unlock(&log->lock);
+			return RVM_ETOO_BIG;
+		}
+		error = capture(log, t);
+	}
+	if (error) {
+		/* it did not happen: memory must not say that it did */
+		user_transaction_undo(t);
+		user_transaction_retire(t);
+		goto out;
+	}
+	user_transaction_retire(t);
+	log->counters.commits++;
+	log->counters.flush_commits += flush;
+
+	/* a queue that exceeds its bound is written by whoever made it so */
+	sequence = 0;
+	b = log->next_write;
+	if (flush || (log->open && log->open->used > log->options.flush_buffer))
+		sequence = log->next_sequence;
+	else if (b && b != log->open)
+		sequence = log->open ? log->open->sequence : log->next_sequence;
+	if (sequence)
+		error = user_log_flush(log, sequence);
+out:
+	pthread_mutex_unlock(&log->lock);
+	return user_error(error);
+}
+
+void user_log_free(struct user_log *log)
+{
+	struct user_batch *b;
+
+	while ((b = log->first)) {
+		log->first = b->next;
+		batch_free(b);
+	}
+	while ((b = log->spare)) {
+		log->spare = b->next;
+		batch_free(b);
+	}
+	free(log->merge_data);
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Opening a log: apply what it holds, and begin a new incarnation.
+ *
+ * In this order, each step durable before the next: the records as they were
+ * found (a process that died may have left them in the page cache), the
+ * segments, a filler after the last record if some must stay, the status.  A
+ * crash in between finds the log as it was, and does it all again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/user.h"
+
+int user_status_write(struct user_log *log)
+{
+	u32 used;
+	int error;
+
+	pthread_mutex_lock(&log->lock);
+	error = -log->failed;
+	pthread_mutex_unlock(&log->lock);
+	if (error)
+		return error;
+	used = rvm_status_encode(&log->status, log->slot);
+	error = user_file_log_write(log, rvm_status_offset(&log->status), log->slot,
+				    user_round_up(used, log->block));
+	if (error) {
+		pthread_mutex_lock(&log->lock);
+		if (!log->failed)
+			log->failed = -error;
+		pthread_mutex_unlock(&log->lock);
+		user_complain("log %s: writing its status failed: %s; it takes no more commits",
+			      log->base.path, strerror(-error));
+	}
+	return error;
+}
+
+static rvm_return_t read_status(struct user_log *log, u64 length)
+{
+	char *slots;
+	int error;
+
+	if (length < RVM_AREA_START) {
+		user_complain("%s is no RVM log: it is too short", log->base.path);
+		return RVM_ELOG;
+	}
+	slots = user_file_buffer(RVM_AREA_START);
+	if (!slots)
+		return RVM_ENO_MEMORY;
+	error = user_file_read(log->io_fd, 0, slots, RVM_AREA_START);
+	if (error) {
+		free(slots);
+		return user_error(error);
+	}
+	error = rvm_status_choose(&log->status, slots);
+	free(slots);
+	switch (error) {
+	case 0:
+		break;
+	case -EPROTONOSUPPORT:
+		user_complain("log %s is of another format version", log->base.path);
+		return RVM_ELOG_VERSION_SKEW;
+	case -EINVAL:
+		user_complain("%s is no RVM log", log->base.path);
+		return RVM_ELOG;
+	default:
+		user_complain("log %s is damaged: neither status is whole", log->base.path);
+		return RVM_ELOG;
+	}
+	if (log->status.area_length > length - RVM_AREA_START) {
+		user_complain("log %s is damaged: it was longer once", log->base.path);
+		return RVM_ELOG;
+	}
+	return RVM_SUCCESS;
+}
+
+static int add_segments(struct user_log *log)
+{
+	struct rvm_dict_entry e;
+	struct user_segment *s;
+	u32 cursor = 0;
+	int error;
+
+	while (rvm_dict_next(&log->status, &cursor, &e)) {
+		error = user_segment_add(log, e.name, e.name_length, e.id, &s);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* After the last record, up to a block: else a scan would look for more there. */
+static int write_filler(struct user_log *log, u64 tail, u64 length)
+{
+	u64 block = tail & ~(u64)(log->block - 1);
+	u64 offset = rvm_area_offset(&log->status, block);
+	char *buffer = user_file_buffer(log->block);
+	int error;
+
+	if (!buffer)
+		return -ENOMEM;
+	error = user_file_log_read(log, offset, buffer, log->block);
+	if (!error) {
+		rvm_filler_init(buffer + (tail - block), length);
+		error = user_file_log_write(log, offset, buffer, log->block);
+	}
+	free(buffer);
+	return error;
+}
+
+static void name_kept(struct user_log *log, struct user_apply *a)
+{
+	size_t i;
+
+	for (i = 0; i < a->segment_count; i++) {
+		struct user_segment *s = a->segments[i];
+
+		if (s->absent)
+			user_complain("segment %s: %s; %llu of its records stay in log %s", s->name,
+				      s->absent == ENOSPC ? "Device too short" : strerror(s->absent),
+				      (unsigned long long)s->records, log->base.path);
+	}
+}
+
+/* What failed other than by being missing or forbidden makes recovery fail. */
+static int real_failure(struct user_apply *a)
+{
+	size_t i;
+
+	for (i = 0; i < a->segment_count; i++) {
+		struct user_segment *s = a->segments[i];
+
+		if (s->failure) {
+			user_complain("segment %s: %s", s->name, strerror(s->failure));
+			return -s->failure;
+		}
+		if (s->absent == EMFILE || s->absent == ENFILE || s->absent == ENOMEM)
+			return -s->absent;
+	}
+	return 0;
+}
+
+static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t kept)
+{
+	struct rvm_status *s = &log->status;
+	u64 tail = a->scan.position, start = user_round_up(tail, log->block);
+	size_t i;
+	int error;
+
+	if (kept < a->count) {
+		s->head = a->records[kept].position;
+		s->head_sequence = a->records[kept].sequence;
+		s->start = tail;
+		/* not where it would reach the head: our block is larger than the last owner's */
+		if (start > tail && start - s->head <= s->area_length) {
+			error = write_filler(log, tail, start - tail);
+			if (error)
+				return error;
+			s->start = start;
+		}
+	} else {
+		s->head = s->start = start;
+		s->head_sequence = a->scan.sequence;
+	}
+	s->start_sequence = a->scan.sequence;
+	s->incarnation++;
+	for (i = 0; i < a->segment_count; i++)
+		if (a->segments[i]->oldest != SIZE_MAX)
+			a->segments[i]->last_sequence = a->scan.sequence - 1;
+
+	log->head = s->head;
+	log->end = log->acknowledged = start;
+	log->next_sequence = log->acknowledged_sequence = a->scan.sequence;
+	user_segment_free_idle(log, kept < a->count ? s->head_sequence : UINT64_MAX);
+	return user_status_write(log);
+}
+
+static rvm_return_t recover(struct user_log *log, struct user_apply *a)
+{
+	size_t kept;
+	int kept_error, error;
+
+	error = user_apply_scan(a, UINT64_MAX);
+	if (!error && fsync(log->fd))
+		error = -errno;
+	if (!error)
+		error = user_apply_run(a, &kept, &kept_error);
+	if (!error)
+		error = real_failure(a);
+	if (!error) {
+		name_kept(log, a);
+		log->counters.recovered_records = a->count;
+		pthread_mutex_lock(&log->status_lock);
+		error = begin_incarnation(log, a, kept);
+		pthread_mutex_unlock(&log->status_lock);
+	}
+	if (error == -EUCLEAN) {
+		user_complain("log %s is damaged at position %llu", log->base.path,
+			      (unsigned long long)a->scan.position);
+		return RVM_ELOG;
+	}
+	return user_error(error);
+}
+
+rvm_return_t user_recover(struct user_log *log, u64 length)
+{
+	struct user_apply apply;
+	rvm_return_t code = read_status(log, length);
+	int error;
+
+	if (code)
+		return code;
+	error = add_segments(log);
+	if (!error)
+		error = user_apply_init(&apply, log);
+	if (error)
+		return user_error(error);
+	code = recover(log, &apply);
+	user_apply_free(&apply);
+	return code;
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Open transactions: their ranges and saved bytes.
+ *
+ * Restoring happens under log->lock, as capturing does: between a commit's
+ * capture and its patching of saved bytes nobody can restore older ones.  And
+ * saving happens under the transaction's own lock, which patching takes: what
+ * is saved was either there to be patched, or is read after the capture.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/user.h"
+
+#define FIRST_RANGES	16
+#define FIRST_CHUNK	(4096 - sizeof(struct user_chunk))
+#define MORE_CHUNK	((64u << 10) - sizeof(struct user_chunk))
+#define KEPT_RANGES	4096
+
+static bool chunk_add(struct user_transaction *t, u64 length)
+{
+	u64 size = !t->chunk ? FIRST_CHUNK : length > MORE_CHUNK ? length : MORE_CHUNK;
+	struct user_chunk *c = malloc(sizeof(*c) + size);
+
+	if (!c)
+		return false;
+	c->next = t->chunk;
+	c->used = 0;
+	c->size = size;
+	t->chunk = c;
+	return true;
+}
+
+static bool ranges_resize(struct user_transaction *t, u64 capacity)
+{
+	struct user_range *r = realloc(t->ranges, capacity * sizeof(*r));
+
+	if (!r)
+		return false;
+	t->ranges = r;
+	t->capacity = capacity;
+	return true;
+}
+
+static void transaction_free(struct user_transaction *t)
+{
+	struct user_chunk *c;
+
+	while ((c = t->chunk)) {
+		t->chunk = c->next;
+		free(c);
+	}
+	free(t->ranges);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+static struct user_transaction *transaction_new(struct user_log *log)
+{
+	struct user_transaction *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->base.log = &log->base;
+	t->log = log;
+	pthread_mutex_init(&t->lock, NULL);
+	if (!ranges_resize(t, FIRST_RANGES) || !chunk_add(t, 0)) {
+		transaction_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+static void list_add(struct user_transaction **list, struct user_transaction *t)
+{
+	t->next = *list;
+	t->link = list;
+	if (t->next)
+		t->next->link = &t->next;
+	*list = t;
+}
+
+static void list_remove(struct user_transaction *t)
+{
+	*t->link = t->next;
+	if (t->next)
+		t->next->link = t->link;
+}
+
+rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transaction **transaction)
+{
+	struct user_log *log = user_log_of(base);
+	struct user_transaction *t;
+
+	pthread_mutex_lock(&log->lock);
+	t = log->free_transactions;
+	if (t) {
+		list_remove(t);
+	} else {
+		pthread_mutex_unlock(&log->lock);
+		t = transaction_new(log);
+		if (!t)
+			return RVM_ENO_MEMORY;
+		pthread_mutex_lock(&log->lock);
+	}
+	t->base.restore = restore;
+	t->count = 0;
+	t->pieces = 0;
+	t->length = RVM_RECORD_MIN;
+	t->low = (char *)UINTPTR_MAX;
+	t->high = NULL;
+	list_add(&log->open_transactions, t);
+	pthread_mutex_unlock(&log->lock);
+	*transaction = &t->base;
+	return RVM_SUCCESS;
+}
+
+static char *save(struct user_transaction *t, const char *address, u64 length)
+{
+	struct user_chunk *c = t->chunk;
+	char *undo;
+
+	if (length > c->size - c->used) {
+		if (!chunk_add(t, length))
+			return NULL;
+		c = t->chunk;
+	}
+	undo = c->data + c->used;
+	memcpy(undo, address, length);
+	c->used += length;
+	if (address < t->low)
+		t->low = (char *)address;
+	if (address + length > t->high)
+		t->high = (char *)address + length;
+	return undo;
+}
+
+static bool add_range(struct user_transaction *t, struct rvm_region *region, char *address, u64 length)
+{
+	struct user_range *r;
+	char *undo = NULL;
+	u64 pieces;
+
+	if (t->count == t->capacity && !ranges_resize(t, t->capacity * 2))
+		return false;
+	if (t->base.restore) {
+		undo = save(t, address, length);
+		if (!undo)
+			return false;
+	}
+	r = &t->ranges[t->count];
+	/* often a range continues the one before: then it is the same range */
+	if (t->count && r[-1].address + r[-1].length == address &&
+	    &r[-1].region->base == region && (!undo || r[-1].undo + r[-1].length == undo) &&
+	    r[-1].length + length <= USER_PIECE) {
+		t->length += rvm_align8(r[-1].length + length) - rvm_align8(r[-1].length);
+		r[-1].length += length;
+		return true;
+	}
+	*r = (struct user_range){ (struct user_region *)region, address, length, undo };
+	t->count++;
+	pieces = 1;
+	if (length > USER_PIECE)
+		pieces = (length + USER_PIECE - 1) / USER_PIECE;
+	t->pieces += pieces;
+	t->length += pieces * sizeof(struct rvm_range_header) + rvm_align8(length);
+	return true;
+}
+
+rvm_return_t user_set_range(struct rvm_transaction *transaction, struct rvm_region *region,
+			    char *address, uint64_t length)
+{
+	struct user_transaction *t = (struct user_transaction *)transaction;
+	bool added;
+
+	if (!length)
+		return RVM_SUCCESS;
+	pthread_mutex_lock(&t->lock);
+	added = add_range(t, region, address, length);
+	pthread_mutex_unlock(&t->lock);
+	return added ? RVM_SUCCESS : RVM_ENO_MEMORY;
+}
+
+static void patch_one(struct user_transaction *o, const char *address, const char *data, u64 length)
+{
+	u64 i;
+
+	if (address >= o->high || address + length <= o->low)
+		return;
+	for (i = 0; i < o->count; i++) {
+		const struct user_range *r = &o->ranges[i];
+		const char *from = address > r->address ? address : r->address;
+		const char *end = address + length < r->address + r->length ?
+				  address + length : r->address + r->length;
+
+		if (from < end)
+			memcpy(r->undo + (from - r->address), data + (from - address), end - from);
+	}
+}
+
+/*
+ * t's ranges stand in record with the bytes that it commits: so that an abort
+ * of another transaction doesn't bring back older ones.
+ */
+void user_transaction_patch(struct user_transaction *t, const char *record)
+{
+	struct user_transaction *o;
+
+	for (o = t->log->open_transactions; o; o = o->next) {
+		const char *at = record + sizeof(struct rvm_record_header);
+		u64 i;
+
+		if (o == t || !o->base.restore)
+			continue;
+		pthread_mutex_lock(&o->lock);
+		for (i = 0; i < t->count; i++) {
+			const char *address = t->ranges[i].address;
+			u64 left = t->ranges[i].length;
+
+			while (left) {
+				u64 piece = left < USER_PIECE ? left : USER_PIECE;
+
+				at += sizeof(struct rvm_range_header);
+				patch_one(o, address, at, piece);
+				at += rvm_align8(piece);
+				address += piece;
+				left -= piece;
+			}
+		}
+		pthread_mutex_unlock(&o->lock);
+	}
+}
+
+void user_transaction_undo(struct user_transaction *t)
+{
+	u64 i;
+
+	if (!t->base.restore)
+		return;
+	for (i = t->count; i-- > 0; )
+		memcpy(t->ranges[i].address, t->ranges[i].undo, t->ranges[i].length);
+}
+
+void user_transaction_retire(struct user_transaction *t)
+{
+	struct user_chunk *c;
+
+	list_remove(t);
+	while ((c = t->chunk)->next) {
+		t->chunk = c->next;
+		free(c);
+	}
+	c->used = 0;
+	if (t->capacity > KEPT_RANGES)
+		ranges_resize(t, FIRST_RANGES);
+	list_add(&t->log->free_transactions, t);
+}
+
+rvm_return_t user_end(struct rvm_transaction *transaction, bool flush)
+{
+	return user_log_commit((struct user_transaction *)transaction, flush);
+}
+
+rvm_return_t user_abort(struct rvm_transaction *transaction)
+{
+	struct user_transaction *t = (struct user_transaction *)transaction;
+	struct user_log *log = t->log;
+
+	pthread_mutex_lock(&log->lock);
+	user_transaction_undo(t);
+	user_transaction_retire(t);
+	log->counters.aborts++;
+	pthread_mutex_unlock(&log->lock);
+	return RVM_SUCCESS;
+}
+
+void user_transaction_free_all(struct user_log *log)
+{
+	struct user_transaction *t;
+
+	while ((t = log->open_transactions) || (t = log->free_transactions)) {
+		list_remove(t);
+		transaction_free(t);
+	}
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Truncation by epochs, and the thread that does it in the background.
+ *
+ * An epoch is what was acknowledged when it began.  It is read back from the
+ * log, written to the segments, made durable there, and only then does the
+ * status say that the log begins after it.  Commits go on meanwhile.  When a
+ * segment is missing or fails, the head stops before the oldest record that
+ * names it, and the next epoch writes everything from there again.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include "lib/user.h"
+
+static int advance(struct user_log *log, u64 head, u64 head_sequence)
+{
+	int error;
+
+	pthread_mutex_lock(&log->status_lock);
+	log->status.head = head;
+	log->status.head_sequence = head_sequence;
+	/* a status has its head not behind the start of the incarnation */
+	if (log->status.start < head) {
+		log->status.start = head;
+		log->status.start_sequence = head_sequence;
+	}
+	user_segment_free_idle(log, head_sequence);
+	error = user_status_write(log);
+	pthread_mutex_unlock(&log->status_lock);
+	if (error)
+		return error;
+	pthread_mutex_lock(&log->lock);
+	log->head = head;
+	pthread_mutex_unlock(&log->lock);
+	return 0;
+}
+
+static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_sequence)
+{
+	size_t kept;
+	int kept_error, error;
+
+	error = user_apply_scan(a, end_sequence);
+	if (error)
+		return error;
+	if (a->scan.sequence != end_sequence)
+		return -EUCLEAN;	/* the device lost what it acknowledged */
+	error = user_apply_run(a, &kept, &kept_error);
+	if (error)
+		return error;
+	if (kept < a->count) {
+		end = a->records[kept].position;
+		end_sequence = a->records[kept].sequence;
+	}
+	if (end != a->status->head)
+		error = advance(log, end, end_sequence);
+	return error ? error : -kept_error;
+}
+
+int user_truncate_epoch(struct user_log *log)
+{
+	struct user_apply apply;
+	u64 head, end, end_sequence;
+	int error;
+
+	pthread_mutex_lock(&log->lock);
+	error = -log->failed;
+	head = log->head;
+	end = log->acknowledged;
+	end_sequence = log->acknowledged_sequence;
+	pthread_mutex_unlock(&log->lock);
+	if (error || head == end)
+		return error;
+	error = user_apply_init(&apply, log);
+	if (error)
+		return error;
+	error = epoch(log, &apply, end, end_sequence);
+	user_apply_free(&apply);
+
+	user_count(log->counters.truncations, 1);
+	if (error == -EUCLEAN)
+		user_complain("log %s: its records can't be read back", log->base.path);
+	pthread_mutex_lock(&log->lock);
+	/* if it brought little, don't try again at once */
+	log->thread_again = error ? log->end + log->status.area_length / 16 : 0;
+	pthread_mutex_unlock(&log->lock);
+	return error;
+}
+
+static void *thread_main(void *context)
+{
+	struct user_log *log = context;
+
+	pthread_mutex_lock(&log->lock);
+	while (!log->thread_stop) {
+		if (!log->thread_wanted) {
+			pthread_cond_wait(&log->thread_wake, &log->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&log->lock);
+		pthread_mutex_lock(&log->truncating);
+		user_truncate_epoch(log);
+		pthread_mutex_unlock(&log->truncating);
+		pthread_mutex_lock(&log->lock);
+		log->thread_wanted = false;
+	}
+	pthread_mutex_unlock(&log->lock);
+	return NULL;
+}
+
+void user_truncate_start(struct user_log *log)
+{
+	sigset_t all, old;
+
+	if (log->thread_wanted || log->thread_stop)
+		return;
+	if (!log->thread_runs) {
+		/* the application's signals are for its own threads */
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, &old);
+		log->thread_runs = !pthread_create(&log->thread, NULL, thread_main, log);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	/* without a thread, whoever finds the log full truncates */
+	log->thread_wanted = log->thread_runs;
+	pthread_cond_signal(&log->thread_wake);
+}
+
+void user_truncate_stop(struct user_log *log)
+{
+	pthread_mutex_lock(&log->lock);
+	log->thread_stop = true;
+	pthread_cond_signal(&log->thread_wake);
+	pthread_mutex_unlock(&log->lock);
+	if (log->thread_runs)
+		pthread_join(log->thread, NULL);
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Commit.  All of it happens under commit_lock, which is the commit order; what
+ * needs memory, log space or the disk first is done without it, and then the
+ * commit begins anew.
+ */
+#include <linux/overflow.h>
+#include <linux/slab.h>
+
+#include "module/area.h"
+#include "module/commit.h"
+#include "module/image.h"
+#include "module/log.h"
+#include "module/segment.h"
+#include "module/truncate.h"
+
+/* What a transaction comes to: its pieces are in area->pieces, as far as there's room. */
+struct total {
+	u32 pieces;
+	u64 bytes;		/* of the whole record */
+};
+
+/*
+ * The pages of one declared range that have been stored to.  A page without an
+ * image still equals its segment: there is nothing to log.
+ */
+static void add_pieces(struct rvm_area *area, struct rvm_region *region,
+		      const struct rvm_area_entry *entry, struct total *total)
+{
+	u64 offset = rvm_region_offset(region, entry->address);
+	u32 left = entry->length;
+
+	while (left) {
+		struct rvm_image *image = xa_load(&region->segment->images, offset >> PAGE_SHIFT);
+		u32 at = offset_in_page(offset);
+		u32 n = min_t(u32, left, PAGE_SIZE - at);
+
+		if (image) {
+			if (total->pieces < area->pieces_room)
+				area->pieces[total->pieces] = (struct rvm_piece) { image, at, n };
+			total->pieces++;
+			total->bytes += rvm_range_size(n);
+		}
+		offset += n;
+		left -= n;
+	}
+}
+
+/* Check what was declared, and break it into pieces. */
+static int take_stock(struct rvm_area *area, struct total *total)
+{
+	struct rvm_entries *entries = NULL;
+	struct rvm_area_entry entry;
+	struct rvm_region *region;
+	u32 i;
+	int ret = rvm_area_index(area);
+
+	if (ret)
+		return ret;
+	total->pieces = 0;
+	total->bytes = RVM_RECORD_MIN;
+	while ((entries = rvm_area_next(area, entries))) {
+		for (i = 0; i < entries->count; i++) {
+			if (!rvm_entry_read(entries, i, &entry))
+				return -EINVAL;
+			region = rvm_process_region(area->process, entry.address, entry.length);
+			if (!region)
+				return -EFAULT;
+			add_pieces(area, region, &entry, total);
+		}
+	}
+	return 0;
+}
+
+/*
+ * Log one piece's bytes, and make them the committed ones.  They're read from
+ * memory once: what is logged is what is committed, whoever stores meanwhile.
+ */
+static int capture(struct rvm_log *log, const struct rvm_piece *piece)
+{
+	struct rvm_image *image = piece->image;
+	void *committed = rvm_image_committed(image) + piece->offset;
+	struct rvm_range_header header;
+	u64 zero = 0;
+	int ret;
+
+	rvm_range_header_init(&header, image->segment->id,
+			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
+	memcpy(committed, rvm_image_current(image) + piece->offset, piece->length);
+	rvm_image_logged(image, log->appending, log->sequence);
+	ret = rvm_log_append(log, &header, sizeof(header));
+	if (!ret)
+		ret = rvm_log_append(log, committed, piece->length);
+	if (!ret)
+		ret = rvm_log_append(log, &zero, rvm_align8(piece->length) - piece->length);
+	return ret;
+}
+
+static int append(struct rvm_log *log, struct rvm_area *area, const struct total *total)
+{
+	u32 i;
+	int ret = 0;
+
+	rvm_log_begin(log, total->bytes, total->pieces);
+	for (i = 0; i < total->pieces && !ret; i++)
+		ret = capture(log, &area->pieces[i]);
+	return ret ? ret : rvm_log_end(log, total->bytes);
+}
+
+/* Room for the pieces: -EAGAIN tells to look again, for the lock was dropped. */
+static int grow_pieces(struct rvm_log *log, u32 id, u32 room)
+{
+	struct rvm_piece *pieces, *old = NULL;
+	struct rvm_area *area;
+
+	mutex_unlock(&log->commit_lock);
+	room = roundup_pow_of_two(room);
+	pieces = kvmalloc_array(room, sizeof(*pieces), GFP_KERNEL_ACCOUNT);
+	mutex_lock(&log->commit_lock);
+	if (!pieces)
+		return -ENOMEM;
+	area = rvm_area_find(log, id);
+	if (area && area->pieces_room < room) {
+		old = area->pieces;
+		area->pieces = pieces;
+		area->pieces_room = room;
+	} else {
+		old = pieces;
+	}
+	kvfree(old);
+	return -EAGAIN;
+}
+
+static int make_log_room(struct rvm_log *log, u64 size)
+{
+	u64 head = atomic64_read(&log->head);
+	int ret;
+
+	mutex_unlock(&log->commit_lock);
+	ret = rvm_truncate(log, size);
+	mutex_lock(&log->commit_lock);
+	if (READ_ONCE(log->failed))
+		return -EIO;
+	/* Full, and what holds the space can't be applied. */
+	if (ret || atomic64_read(&log->head) == head)
+		return -ENOSPC;
+	return -EAGAIN;
+}
+
+/* One try, under commit_lock. */
+static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u64 *position)
+{
+	struct rvm_area *area = rvm_area_find(log, id);
+	struct total total;
+	int ret;
+
+	if (!area)
+		return -ENOENT;
+	if (READ_ONCE(log->failed))
+		return -EIO;
+	ret = take_stock(area, &total);
+	if (ret)
+		return ret;
+	if (!rvm_log_fits_empty(log, total.bytes))
+		return -EFBIG;
+	if (total.pieces > area->pieces_room)
+		return grow_pieces(log, id, total.pieces);
+	if (!rvm_log_fits(log, total.bytes))
+		return make_log_room(log, total.bytes);
+
+	*sequence = log->sequence;
+	if (total.pieces) {
+		ret = append(log, area, &total);
+		rvm_area_patch_others(area, total.pieces);
+	}
+	rvm_area_reset(area);
+	log->commits++;
+	if (flush) {
+		log->flush_commits++;
+		*position = rvm_log_seal(log);
+	}
+	return ret;
+}
+
+int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence)
+{
+	u64 position = 0;
+	int ret;
+
+	if (!READ_ONCE(log->recovered))
+		return -EAGAIN;
+	mutex_lock(&log->commit_lock);
+	do {
+		ret = try_commit(log, area, flush, sequence, &position);
+	} while (ret == -EAGAIN);
+	mutex_unlock(&log->commit_lock);
+	if (!ret && flush)
+		ret = rvm_log_flush(log, position);
+	rvm_truncate_consider(log);
+	return ret;
+}

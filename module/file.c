@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Backing files.  Block devices are written by bios, since a kiocb would add a
+ * cache flush to each FUA write; regular files go through their file system,
+ * directly where that works.
+ */
+#include <linux/bio.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/swap.h>
+#include <linux/uio.h>
+
+#include "core/format.h"
+#include "module/compat.h"
+#include "module/file.h"
+
+struct file *rvm_file_get(int fd)
+{
+	struct file *theirs = fget(fd);
+	umode_t mode;
+
+	if (!theirs)
+		return ERR_PTR(-EBADF);
+	mode = file_inode(theirs)->i_mode;
+	if (!(S_ISREG(mode) || S_ISBLK(mode)) || IS_SWAPFILE(rvm_file_key(theirs))) {
+		fput(theirs);
+		return ERR_PTR(-EINVAL);
+	}
+	return theirs;
+}
+
+/* The device claims itself (O_EXCL at open); a regular file is flocked. */
+static int lock_file(struct file *file)
+{
+	struct file_lock lock;
+	int ret;
+
+	rvm_compat_flock_init(&lock, file);
+	if (file->f_op->flock)
+		ret = file->f_op->flock(file, F_SETLK, &lock);
+	else
+		ret = locks_lock_file_wait(file, &lock);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, int flags, bool write)
+{
+	struct kiocb kiocb;
+	ssize_t ret;
+
+	init_sync_kiocb(&kiocb, f->file);
+	kiocb.ki_pos = offset;
+	kiocb.ki_flags |= flags;
+	if (!write)
+		return f->file->f_op->read_iter(&kiocb, iter);
+	file_start_write(f->file);
+	ret = f->file->f_op->write_iter(&kiocb, iter);
+	file_end_write(f->file);
+	return ret;
+}
+
+static ssize_t direct_read_page(struct rvm_file *f, struct page *page, size_t length, u64 offset)
+{
+	struct bio_vec piece = { .bv_page = page, .bv_len = length };
+	struct iov_iter iter;
+
+	iov_iter_bvec(&iter, READ, &piece, 1, length);
+	return kiocb_io(f, &iter, offset, IOCB_DIRECT, false);
+}
+
+/* A real read: some file systems advertise direct I/O and then refuse it. */
+static bool probe_direct(struct rvm_file *f)
+{
+	struct page *page;
+	ssize_t ret;
+
+	if (!(f->file->f_mode & FMODE_CAN_ODIRECT))
+		return false;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return false;
+	ret = direct_read_page(f, page, f->block, 0);
+	put_page(page);
+	return ret >= 0;
+}
+
+static u32 file_block(struct file *file, struct block_device *bdev)
+{
+	struct super_block *sb = file_inode(file)->i_sb;
+
+	if (!bdev)
+		bdev = sb->s_bdev;
+	if (!bdev)
+		return RVM_BLOCK_MAX;
+	return clamp_t(u32, bdev_logical_block_size(bdev), RVM_BLOCK_MIN, RVM_BLOCK_MAX);
+}
+
+int rvm_file_open(struct rvm_file *f, struct file *theirs, bool writable)
+{
+	bool block = S_ISBLK(file_inode(theirs)->i_mode);
+	struct file *file;
+	int ret;
+
+	file = dentry_open(&theirs->f_path,
+			   (writable ? O_RDWR : O_RDONLY) | O_LARGEFILE | (block ? O_EXCL : 0),
+			   theirs->f_cred);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	if (!file->f_op->read_iter || (writable && !file->f_op->write_iter)) {
+		ret = -EINVAL;
+		goto err_file;
+	}
+	if (!block) {
+		ret = lock_file(file);
+		if (ret)
+			goto err_file;
+	}
+
+	f->file = file;
+	f->bdev = block ? I_BDEV(file->f_mapping->host) : NULL;
+	f->size = i_size_read(file->f_mapping->host);
+	f->writable = writable;
+	f->block = file_block(file, f->bdev);
+	if (block) {
+		/* Bios go past the page cache: leave nothing dirty behind them. */
+		ret = filemap_write_and_wait(file->f_mapping);
+		if (ret)
+			goto err_file;
+		f->direct = true;
+	} else {
+		f->direct = probe_direct(f);
+		if (!f->direct)
+			f->block = RVM_BLOCK_MIN;
+	}
+	return 0;
+
+err_file:
+	f->file = NULL;
+	fput(file);
+	return ret;
+}
+
+void rvm_file_close(struct rvm_file *f)
+{
+	if (f->file)
+		fput(f->file);	/* also drops the flock or the claim */
+	f->file = NULL;
+}
+
+int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset)
+{
+	loff_t pos = offset;
+	ssize_t ret;
+
+	while (length) {
+		ret = kernel_read(f->file, buffer, length, &pos);
+		if (ret <= 0)
+			return ret ? ret : -EIO;
+		buffer += ret;
+		length -= ret;
+	}
+	return 0;
+}
+
+static int bio_io(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n, u64 offset,
+		  blk_opf_t opf)
+{
+	struct bio *bio = bio_alloc(f->bdev, n, opf, GFP_NOFS);
+	unsigned int i;
+	int ret;
+
+	bio->bi_iter.bi_sector = offset >> SECTOR_SHIFT;
+	for (i = 0; i < n; i++)
+		__bio_add_page(bio, pieces[i].bv_page, pieces[i].bv_len, pieces[i].bv_offset);
+	ret = submit_bio_wait(bio);
+	bio_put(bio);
+	return ret;
+}
+
+int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset)
+{
+	u64 left = i_size_read(f->file->f_mapping->host);
+	size_t length;
+	ssize_t ret;
+
+	if (offset >= left)
+		return -EIO;	/* the file has been cut short under us */
+	length = min_t(u64, PAGE_SIZE, left - offset);
+
+	if (f->bdev) {
+		struct bio_vec piece = { .bv_page = page, .bv_len = length };
+
+		ret = bio_io(f, &piece, 1, offset, REQ_OP_READ | REQ_SYNC);
+	} else if (f->direct && length == PAGE_SIZE) {
+		ret = direct_read_page(f, page, length, offset);
+		ret = ret < 0 ? ret : ret == length ? 0 : -EIO;
+	} else {
+		ret = rvm_file_read(f, page_address(page), length, offset);
+	}
+	if (!ret)
+		memset(page_address(page) + length, 0, PAGE_SIZE - length);
+	return ret;
+}
+
+static int write_bdev(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+		      size_t length, u64 offset, unsigned int flags)
+{
+	blk_opf_t opf = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE;
+	u64 at = offset;
+	int ret = 0;
+
+	if (flags & RVM_WRITE_DURABLE)
+		opf |= REQ_FUA;
+	if (flags & RVM_WRITE_PREFLUSH)
+		opf |= REQ_PREFLUSH;
+	while (n && !ret) {
+		unsigned int i, now = min_t(unsigned int, n, BIO_MAX_VECS);
+
+		ret = bio_io(f, pieces, now, at, opf);
+		for (i = 0; i < now; i++)
+			at += pieces[i].bv_len;
+		pieces += now;
+		n -= now;
+	}
+	rvm_file_invalidate(f, offset, length);
+	return ret;
+}
+
+static int write_regular(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+			 size_t length, u64 offset, unsigned int flags)
+{
+	bool aligned = IS_ALIGNED(offset | length, f->block);
+	int io_flags = f->direct && aligned ? IOCB_DIRECT : 0;
+	struct iov_iter iter;
+	ssize_t ret;
+
+	if (flags & RVM_WRITE_PREFLUSH) {
+		ret = vfs_fsync(f->file, 1);
+		if (ret)
+			return ret;
+	}
+	if (flags & RVM_WRITE_DURABLE)
+		io_flags |= IOCB_DSYNC;
+	iov_iter_bvec(&iter, WRITE, pieces, n, length);
+	while (iov_iter_count(&iter)) {
+		ret = kiocb_io(f, &iter, offset, io_flags, true);
+		if (ret <= 0)
+			return ret ? ret : -EIO;
+		offset += ret;
+	}
+	return 0;
+}
+
+int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+		   size_t length, u64 offset, unsigned int flags)
+{
+	unsigned int nofs = memalloc_nofs_save();
+	int ret;
+
+	if (f->bdev)
+		ret = write_bdev(f, pieces, n, length, offset, flags);
+	else
+		ret = write_regular(f, pieces, n, length, offset, flags);
+	memalloc_nofs_restore(nofs);
+	return ret;
+}
+
+int rvm_file_flush(struct rvm_file *f)
+{
+	unsigned int nofs = memalloc_nofs_save();
+	int ret = f->bdev ? blkdev_issue_flush(f->bdev) : vfs_fsync(f->file, 1);
+
+	memalloc_nofs_restore(nofs);
+	return ret;
+}
+
+void rvm_file_invalidate(struct rvm_file *f, u64 offset, u64 length)
+{
+	struct address_space *mapping = f->file->f_mapping;
+
+	if (f->bdev && length && mapping->nrpages)
+		invalidate_inode_pages2_range(mapping, offset >> PAGE_SHIFT,
+					      (offset + length - 1) >> PAGE_SHIFT);
+}

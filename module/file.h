@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A log's or segment's backing file or block device, opened by the module for
+ * itself: ownership, and I/O from kernel pages.
+ */
+#ifndef RVM_FILE_H
+#define RVM_FILE_H
+
+#include <linux/blkdev.h>
+#include <linux/bvec.h>
+#include <linux/fs.h>
+
+struct rvm_file {
+	struct file *file;
+	struct block_device *bdev;	/* NULL for a regular file */
+	u64 size;
+	u32 block;			/* unit of aligned I/O: 512..4096 bytes */
+	bool direct;			/* direct I/O works */
+	bool writable;
+};
+
+/* Bits for rvm_file_write(). */
+#define RVM_WRITE_DURABLE	BIT(0)	/* on stable storage when it returns */
+#define RVM_WRITE_PREFLUSH	BIT(1)	/* and everything written before it, first */
+
+/* What two descriptors of the same file have in common: identifies it. */
+static inline struct inode *rvm_file_key(struct file *file)
+{
+	return file->f_mapping->host;
+}
+
+/* The caller's file behind fd, checked to be a regular file or block device. */
+struct file *rvm_file_get(int fd);
+
+/* Open theirs anew for ourselves, and take ownership: -EBUSY if another has it. */
+int rvm_file_open(struct rvm_file *f, struct file *theirs, bool writable);
+void rvm_file_close(struct rvm_file *f);
+
+/* Read exactly length bytes into kernel memory of any kind; past the end is -EIO. */
+int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset);
+
+/* Read into one page; what lies past the end reads as zeros. */
+int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset);
+
+/*
+ * Write length bytes from n page pieces.  Offset and length are multiples of
+ * f->block, or the write ends at the file's end.
+ */
+int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+		   size_t length, u64 offset, unsigned int flags);
+
+/* Make all writes that have returned durable. */
+int rvm_file_flush(struct rvm_file *f);
+
+/* Drop what the page cache keeps of the file, so that others read what we wrote. */
+void rvm_file_invalidate(struct rvm_file *f, u64 offset, u64 length);
+
+#endif

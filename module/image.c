@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Committed images: making and dropping them.
+ */
+#include <linux/rmap.h>
+#include <linux/slab.h>
+
+#include "module/compat.h"
+#include "module/image.h"
+#include "module/log.h"
+#include "module/segment.h"
+
+struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio)
+{
+	struct rvm_image *image = xa_load(&segment->images, folio->index);
+	struct rvm_log *log = segment->log;
+
+	if (image)
+		return image;
+	image = kmalloc(sizeof(*image), GFP_KERNEL_ACCOUNT);
+	if (!image)
+		return NULL;
+	image->page = alloc_page(GFP_KERNEL_ACCOUNT);
+	if (!image->page)
+		goto err_image;
+	image->segment = segment;
+	image->index = folio->index;
+	image->folio = folio;
+	image->first = RVM_NOWHERE;
+	image->writing = RVM_NOWHERE;
+	copy_page(rvm_image_committed(image), rvm_image_current(image));
+	if (xa_err(xa_store(&segment->images, folio->index, image, GFP_KERNEL_ACCOUNT)))
+		goto err_page;
+	folio_get(folio);
+	folio_mark_dirty(folio);
+	spin_lock(&log->list_lock);
+	list_add_tail(&image->node, &log->loose);
+	spin_unlock(&log->list_lock);
+	return image;
+
+err_page:
+	__free_page(image->page);
+err_image:
+	kfree(image);
+	return NULL;
+}
+
+void rvm_image_logged(struct rvm_image *image, u64 position, u64 sequence)
+{
+	struct rvm_log *log = image->segment->log;
+
+	if (image->first != RVM_NOWHERE)
+		return;
+	image->first = position;
+	image->first_sequence = sequence;
+	if (image->writing != RVM_NOWHERE)
+		return;		/* truncation has it, and will see */
+	spin_lock(&log->list_lock);
+	list_move_tail(&image->node, &log->logged);
+	spin_unlock(&log->list_lock);
+}
+
+static void drop(struct rvm_image *image)
+{
+	struct rvm_log *log = image->segment->log;
+
+	xa_erase(&image->segment->images, image->index);
+	spin_lock(&log->list_lock);
+	list_del(&image->node);
+	spin_unlock(&log->list_lock);
+	folio_put(image->folio);
+	__free_page(image->page);
+	kfree(image);
+}
+
+/*
+ * The folio's lock keeps write faults out after its page-table entries have
+ * been write-protected.  Whoever holds a reference that is not explained may
+ * write without a fault (direct I/O into the page): then it isn't clean.
+ */
+void rvm_image_clean(struct rvm_image *image)
+{
+	struct rvm_log *log = image->segment->log;
+	struct folio *folio = image->folio;
+	bool clean;
+
+	folio_get(folio);
+	folio_lock(folio);
+	folio_mkclean(folio);
+	mutex_lock(&log->commit_lock);
+	clean = image->first == RVM_NOWHERE &&
+		folio_ref_count(folio) == 3 + rvm_compat_mapcount(folio) &&
+		!memcmp(rvm_image_committed(image), rvm_image_current(image), PAGE_SIZE);
+	if (clean) {
+		folio_clear_dirty_for_io(folio);
+		drop(image);
+	} else {
+		folio_mark_dirty(folio);
+	}
+	mutex_unlock(&log->commit_lock);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+void rvm_image_drop_all(struct rvm_segment *segment)
+{
+	struct rvm_image *image;
+	unsigned long index;
+
+	xa_for_each(&segment->images, index, image) {
+		folio_clear_dirty_for_io(image->folio);
+		drop(image);
+	}
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Committed images.  The page in a segment's page cache holds committed,
+ * uncommitted and undeclared bytes together.  Each page that may differ from
+ * its segment therefore has a second page, made by the write-fault hook before
+ * the first store and brought up to date by each commit: what the segment
+ * shall become.  Truncation writes the image, never the mapped page; a page
+ * that equals its image again is clean, and the image goes.
+ *
+ * An image is removed only under commit_lock and its folio's lock; it holds a
+ * reference to the folio, so the page stays in memory as long.
+ */
+#ifndef RVM_IMAGE_H
+#define RVM_IMAGE_H
+
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+
+struct rvm_segment;
+
+struct rvm_image {
+	struct list_head node;		/* list_lock: log->logged, ->loose or truncation's own */
+	struct rvm_segment *segment;
+	pgoff_t index;
+	struct folio *folio;
+	struct page *page;
+
+	/* commit_lock */
+	u64 first, first_sequence;	/* oldest record that speaks of it, or RVM_NOWHERE */
+
+	/* The same, of what truncation is writing to the segment. */
+	u64 writing, writing_sequence;
+};
+
+static inline void *rvm_image_committed(struct rvm_image *image)
+{
+	return page_address(image->page);
+}
+
+static inline void *rvm_image_current(struct rvm_image *image)
+{
+	return folio_address(image->folio);
+}
+
+/* The image of a locked, uptodate folio of the segment: found or made. NULL: no memory. */
+struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio);
+
+/* The record at `position` changed it.  Under commit_lock. */
+void rvm_image_logged(struct rvm_image *image, u64 position, u64 sequence);
+
+/* Write-protect the page; drop the image if it's clean.  Under truncate_lock. */
+void rvm_image_clean(struct rvm_image *image);
+
+/* Drop all of a segment that nobody uses any more. */
+void rvm_image_drop_all(struct rvm_segment *segment);
+
+#endif

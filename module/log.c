@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The log: opening and closing, the ring in which records are built, writing
+ * it out, and the status block.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/file.h>
+#include <linux/ktime.h>
+#include <linux/vmalloc.h>
+
+#include "module/area.h"
+#include "module/image.h"
+#include "module/log.h"
+#include "module/segment.h"
+#include "module/truncate.h"
+
+#define SCAN_BUFFER	(256u << 10)
+
+static LIST_HEAD(rvm_logs);
+static DEFINE_MUTEX(rvm_logs_lock);
+
+/* --- the ring ----------------------------------------------------------- */
+
+static void *ring_at(struct rvm_log *log, u64 position, size_t *room)
+{
+	u32 at = position & (log->ring_size - 1);
+
+	*room = log->ring_size - at;
+	return log->ring + at;
+}
+
+/* Bring the record's checksum up to what has been appended. */
+static void sum_appended(struct rvm_log *log)
+{
+	while (log->crced < log->appended) {
+		size_t n;
+		void *from = ring_at(log, log->crced, &n);
+
+		n = min_t(u64, n, log->appended - log->crced);
+		log->crc = rvm_crc32c(log->crc, from, n);
+		log->crced += n;
+	}
+}
+
+/* The ring is full in the middle of a record: write what is whole blocks. */
+static int make_room(struct rvm_log *log)
+{
+	u64 whole = round_down(log->appended, log->file.block);
+
+	sum_appended(log);
+	atomic64_set(&log->ready, whole);
+	return rvm_log_flush(log, whole);
+}
+
+int rvm_log_append(struct rvm_log *log, const void *data, size_t length)
+{
+	while (length) {
+		u64 left = atomic64_read(&log->durable) + log->ring_size - log->appended;
+		size_t n;
+		void *to;
+		int ret;
+
+		if (!left) {
+			ret = make_room(log);
+			if (ret)
+				return ret;
+			continue;
+		}
+		to = ring_at(log, log->appended, &n);
+		n = min3((u64)n, left, (u64)length);
+		memcpy(to, data, n);
+		log->appended += n;
+		data += n;
+		length -= n;
+	}
+	return 0;
+}
+
+void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges)
+{
+	struct rvm_record_header header;
+
+	log->appending = log->appended;
+	log->crced = log->appended;
+	log->crc = RVM_CRC_SEED;
+	rvm_record_header_init(&header, log->status, log->sequence, 1, length, ranges,
+			       ktime_get_coarse_real_ns());
+	/* If this fails because the ring can't be written out, so does what follows. */
+	rvm_log_append(log, &header, sizeof(header));
+}
+
+int rvm_log_end(struct rvm_log *log, u64 length)
+{
+	struct rvm_record_trailer trailer;
+	int ret;
+
+	sum_appended(log);
+	rvm_record_trailer_init(&trailer, length, log->crc);
+	ret = rvm_log_append(log, &trailer, sizeof(trailer));
+	if (ret)
+		return ret;
+	log->sequence++;
+	return 0;
+}
+
+u64 rvm_log_seal(struct rvm_log *log)
+{
+	u32 gap = rvm_filler_length(log->appended, log->file.block);
+	size_t room;
+
+	/* Ring and durable are block-aligned: there is room, and no wrap, up to the boundary. */
+	if (gap)
+		rvm_filler_init(ring_at(log, log->appended, &room), gap);
+	log->appended += gap;
+	atomic64_set(&log->ready, log->appended);
+	return log->appended;
+}
+
+/* --- writing ------------------------------------------------------------ */
+
+/* One device write from the ring, which does not wrap at the area's end. */
+static int write_ring(struct rvm_log *log, u64 from, u64 to)
+{
+	u64 position = from;
+	unsigned int n = 0;
+
+	while (position < to) {
+		u32 at = position & (log->ring_size - 1);
+		struct bio_vec *piece = &log->pieces[n++];
+
+		piece->bv_page = log->ring_pages[at >> PAGE_SHIFT];
+		piece->bv_offset = offset_in_page(at);
+		piece->bv_len = min_t(u64, PAGE_SIZE - piece->bv_offset, to - position);
+		position += piece->bv_len;
+	}
+	log->log_writes++;
+	log->log_flushes++;
+	log->log_bytes += to - from;
+	return rvm_file_write(&log->file, log->pieces, n, to - from,
+			      rvm_area_offset(log->status, from), RVM_WRITE_DURABLE);
+}
+
+/* Write what is ready.  Under write_lock. */
+static int write_ready(struct rvm_log *log)
+{
+	u64 from = atomic64_read(&log->durable), to = atomic64_read(&log->ready);
+	u64 turn = from + log->status->area_length - from % log->status->area_length;
+	int ret;
+
+	ret = write_ring(log, from, min(to, turn));
+	if (!ret && to > turn)
+		ret = write_ring(log, turn, to);
+	if (ret) {
+		WRITE_ONCE(log->failed, ret);
+		pr_err("log write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
+		       ret);
+		return ret;
+	}
+	atomic64_set_release(&log->durable, to);
+	return 0;
+}
+
+int rvm_log_flush(struct rvm_log *log, u64 position)
+{
+	int ret = 0;
+
+	mutex_lock(&log->write_lock);
+	while (atomic64_read(&log->durable) < position && !ret)
+		ret = log->failed ? -EIO : write_ready(log);
+	mutex_unlock(&log->write_lock);
+	return ret ? -EIO : 0;
+}
+
+int rvm_log_write_status(struct rvm_log *log)
+{
+	struct bio_vec pieces[RVM_STATUS_SIZE / PAGE_SIZE];
+	u32 length, at, n = 0;
+	int ret;
+
+	if (READ_ONCE(log->failed))
+		return -EIO;
+	length = round_up(rvm_status_encode(log->status, log->slot), log->file.block);
+	for (at = 0; at < length; at += PAGE_SIZE) {
+		pieces[n].bv_page = vmalloc_to_page(log->slot + at);
+		pieces[n].bv_offset = 0;
+		pieces[n++].bv_len = min_t(u32, PAGE_SIZE, length - at);
+	}
+	log->status_writes++;
+	log->status_bytes += length;
+	ret = rvm_file_write(&log->file, pieces, n, length, rvm_status_offset(log->status),
+			     RVM_WRITE_DURABLE | RVM_WRITE_PREFLUSH);
+	if (ret) {
+		/* The other slot may be the only good one now: never write again. */
+		WRITE_ONCE(log->failed, ret);
+		pr_err("status write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
+		       ret);
+		return -EIO;
+	}
+	return 0;
+}
+
+/* --- opening ------------------------------------------------------------ */
+
+static int scan_read(void *context, u64 offset, void *buffer, size_t length)
+{
+	struct rvm_log *log = context;
+
+	return rvm_file_read(&log->file, buffer, length, offset);
+}
+
+int rvm_log_scan_init(struct rvm_log *log, struct rvm_scan *scan)
+{
+	void *buffer = vmalloc(SCAN_BUFFER);
+
+	if (!buffer)
+		return -ENOMEM;
+	rvm_scan_init(scan, log->status, scan_read, log, buffer, SCAN_BUFFER);
+	return 0;
+}
+
+void rvm_log_scan_end(struct rvm_scan *scan)
+{
+	vfree(scan->buffer);
+}
+
+static int count_waiting(void *context, u32 segment, u64 offset, const void *data, u32 length)
+{
+	struct rvm_log *log = context;
+	void *entry = xa_load(&log->waiting, segment);
+	unsigned long n = entry ? xa_to_value(entry) : 0;
+
+	return xa_err(xa_store(&log->waiting, segment, xa_mk_value(n + 1), GFP_KERNEL));
+}
+
+/*
+ * The tail's block is written once more, with a filler behind the last record,
+ * so that a reader who comes after the next incarnation finds the way on.
+ */
+static int fill_tail(struct rvm_log *log, u64 tail)
+{
+	u32 block = log->file.block, gap = rvm_filler_length(tail, block);
+	u64 offset = rvm_area_offset(log->status, tail - (block - gap));
+	struct bio_vec piece = { .bv_page = log->bounce[0], .bv_len = block };
+	void *page = page_address(log->bounce[0]);
+	int ret;
+
+	ret = rvm_file_read(&log->file, page, block, offset);
+	if (ret)
+		return ret;
+	rvm_filler_init(page + block - gap, gap);
+	return rvm_file_write(&log->file, &piece, 1, block, offset, RVM_WRITE_DURABLE);
+}
+
+/* Find the tail: count what waits for RECOVER, and put the log's end there. */
+static int find_tail(struct rvm_log *log)
+{
+	struct rvm_status *status = log->status;
+	struct rvm_scan scan;
+	u64 start;
+	int ret;
+
+	ret = rvm_log_scan_init(log, &scan);
+	if (ret)
+		return ret;
+	while ((ret = rvm_scan_next(&scan)) > 0) {
+		ret = rvm_scan_ranges(&scan, &scan.record, count_waiting, log);
+		if (ret)
+			break;
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+	}
+	rvm_log_scan_end(&scan);
+	if (ret)
+		return ret;
+
+	start = round_up(scan.position, log->file.block);
+	if (start - status->head > status->area_length)
+		return -EUCLEAN;
+	log->kept = RVM_NOWHERE;
+	if (scan.position != status->head) {
+		log->kept = status->head;
+		log->kept_sequence = status->head_sequence;
+		if (start != scan.position) {
+			ret = fill_tail(log, scan.position);
+			if (ret)
+				return ret;
+		}
+	}
+	atomic64_set(&log->head, status->head);
+	status->start = start;
+	status->start_sequence = scan.sequence;
+	status->incarnation++;
+	log->sequence = scan.sequence;
+	log->appended = start;
+	atomic64_set(&log->ready, start);
+	atomic64_set(&log->durable, start);
+	return 0;
+}
+
+static int open_log(struct rvm_log *log, struct file *theirs)
+{
+	void *slots = NULL;
+	int ret;
+
+	ret = rvm_file_open(&log->file, theirs, true);
+	if (ret)
+		return ret;
+	ret = -ENOMEM;
+	slots = vmalloc(2 * RVM_STATUS_SIZE);
+	if (!slots)
+		goto out;
+	ret = -EINVAL;
+	if (log->file.size < RVM_AREA_START)
+		goto out;
+	ret = rvm_file_read(&log->file, slots, 2 * RVM_STATUS_SIZE, 0);
+	if (ret)
+		goto out;
+	ret = rvm_status_choose(log->status, slots);
+	if (ret)
+		goto out;
+	ret = -EUCLEAN;
+	if (log->file.size - RVM_AREA_START < log->status->area_length)
+		goto out;
+	xa_destroy(&log->waiting);
+	ret = find_tail(log);
+	if (!ret)
+		ret = rvm_log_write_status(log);
+	if (!ret)
+		log->open = true;
+	rvm_file_invalidate(&log->file, 0, log->file.size);
+out:
+	vfree(slots);
+	if (ret) {
+		rvm_file_close(&log->file);
+		log->failed = 0;
+	}
+	return ret;
+}
+
+/* --- the object --------------------------------------------------------- */
+
+static void free_pages_of(struct page **pages, unsigned int n)
+{
+	while (pages && n--)
+		if (pages[n])
+			__free_page(pages[n]);
+	kvfree(pages);
+}
+
+static void free_log(struct rvm_log *log)
+{
+	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
+	kvfree(log->pieces);
+	kvfree(log->ring_pages);
+	vfree(log->ring);
+	vfree(log->slot);
+	vfree(log->status);
+	xa_destroy(&log->waiting);
+	xa_destroy(&log->area_ids);
+	if (log->key)
+		iput(log->key);
+	kfree(log);
+}
+
+static struct rvm_log *alloc_log(struct inode *key)
+{
+	struct rvm_log *log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
+	unsigned int i, pages;
+
+	if (!log)
+		return NULL;
+	kref_init(&log->ref);
+	mutex_init(&log->attach_lock);
+	mutex_init(&log->truncate_lock);
+	mutex_init(&log->commit_lock);
+	mutex_init(&log->write_lock);
+	spin_lock_init(&log->list_lock);
+	INIT_LIST_HEAD(&log->segments);
+	INIT_LIST_HEAD(&log->processes);
+	INIT_LIST_HEAD(&log->areas);
+	INIT_LIST_HEAD(&log->logged);
+	INIT_LIST_HEAD(&log->loose);
+	xa_init(&log->waiting);
+	xa_init_flags(&log->area_ids, XA_FLAGS_ALLOC1);
+	INIT_WORK(&log->truncate_work, rvm_truncate_work);
+	log->truncate_at = RVM_TRUNCATE_DEFAULT;
+
+	log->ring_size = roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10);
+	pages = log->ring_size >> PAGE_SHIFT;
+	log->status = vzalloc(sizeof(*log->status));
+	log->slot = vzalloc(RVM_STATUS_SIZE);
+	log->ring = __vmalloc(log->ring_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	log->ring_pages = kvcalloc(pages, sizeof(*log->ring_pages), GFP_KERNEL);
+	log->pieces = kvcalloc(pages + 1, sizeof(*log->pieces), GFP_KERNEL);
+	log->bounce = kvcalloc(RVM_TRUNCATE_BATCH, sizeof(*log->bounce), GFP_KERNEL);
+	if (!log->status || !log->slot || !log->ring || !log->ring_pages || !log->pieces ||
+	    !log->bounce)
+		goto err;
+	for (i = 0; i < pages; i++)
+		log->ring_pages[i] = vmalloc_to_page(log->ring + i * PAGE_SIZE);
+	for (i = 0; i < RVM_TRUNCATE_BATCH; i++) {
+		log->bounce[i] = alloc_page(GFP_KERNEL_ACCOUNT);
+		if (!log->bounce[i])
+			goto err;
+	}
+	ihold(key);
+	log->key = key;
+	return log;
+
+err:
+	free_log(log);
+	return NULL;
+}
+
+static struct rvm_log *find_log(struct inode *key)
+{
+	struct rvm_log *log;
+
+	list_for_each_entry(log, &rvm_logs, node)
+		if (log->key == key)
+			return log;
+	return NULL;
+}
+
+int rvm_log_attach(int fd, struct rvm_log **result)
+{
+	struct file *theirs = rvm_file_get(fd);
+	struct rvm_log *log;
+	int ret = 0;
+
+	if (IS_ERR(theirs))
+		return PTR_ERR(theirs);
+	if (~theirs->f_mode & (FMODE_READ | FMODE_WRITE)) {
+		fput(theirs);
+		return -EBADF;
+	}
+
+	mutex_lock(&rvm_logs_lock);
+	log = find_log(rvm_file_key(theirs));
+	if (log) {
+		kref_get(&log->ref);
+	} else {
+		log = alloc_log(rvm_file_key(theirs));
+		if (log)
+			list_add(&log->node, &rvm_logs);
+	}
+	mutex_unlock(&rvm_logs_lock);
+	if (!log) {
+		fput(theirs);
+		return -ENOMEM;
+	}
+
+	mutex_lock(&log->attach_lock);
+	if (!log->open)
+		ret = open_log(log, theirs);
+	mutex_unlock(&log->attach_lock);
+	fput(theirs);
+	if (ret) {
+		rvm_log_put(log);
+		return ret;
+	}
+	*result = log;
+	return 0;
+}
+
+void rvm_log_get(struct rvm_log *log)
+{
+	kref_get(&log->ref);
+}
+
+/* The last user goes: the queue is flushed before ownership is given up. */
+static void release_log(struct kref *ref)
+{
+	struct rvm_log *log = container_of(ref, struct rvm_log, ref);
+
+	cancel_work_sync(&log->truncate_work);
+	if (log->open) {
+		mutex_lock(&log->commit_lock);
+		rvm_log_seal(log);
+		mutex_unlock(&log->commit_lock);
+		rvm_log_flush(log, log->appended);
+	}
+	rvm_segment_detach_all(log);
+	rvm_file_close(&log->file);
+	list_del(&log->node);
+	mutex_unlock(&rvm_logs_lock);
+	free_log(log);
+}
+
+void rvm_log_put(struct rvm_log *log)
+{
+	kref_put_mutex(&log->ref, release_log, &rvm_logs_lock);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A log: one object however many processes attach it.
+ *
+ * Locks, in the order in which they nest:
+ *
+ *   rvm_logs_lock	which logs exist
+ *   attach_lock	which segments are attached; opening and recovery
+ *   truncate_lock	the status block and the head; one truncation at a time
+ *   (mmap_lock, folio lock)
+ *   commit_lock	the commit order: the ring's end, the committed images'
+ *			bytes; processes, regions, areas and what stands in them
+ *   write_lock		one log write at a time
+ *   list_lock		(spin) the lists of images
+ *
+ * A page fault takes folio locks and list_lock only, and nothing copies to or
+ * from user memory under any of them.
+ */
+#ifndef RVM_LOG_H
+#define RVM_LOG_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+#include "uapi/linux/rvm.h"
+
+#include "core/record.h"
+#include "core/status.h"
+#include "module/file.h"
+
+struct rvm_log {
+	struct kref ref;		/* log descriptors and segments */
+	struct list_head node;		/* rvm_logs_lock */
+	struct inode *key;		/* what rvm_file_key() says of it */
+	struct rvm_file file;
+
+	/* attach_lock */
+	struct mutex attach_lock;
+	bool open;			/* read, checked, a new incarnation begun */
+	bool recovered;			/* RECOVER was called: commits are taken */
+	struct list_head segments;
+	struct xarray waiting;		/* segment id -> records waiting for RECOVER */
+
+	/* truncate_lock */
+	struct mutex truncate_lock;
+	struct rvm_status *status;
+	u8 *slot;			/* a status slot as written */
+	u64 kept, kept_sequence;	/* first record that waits for a segment, or RVM_NOWHERE */
+	struct page **bounce;		/* pages that truncation writes from */
+
+	/* commit_lock */
+	struct mutex commit_lock;
+	u8 *ring;			/* the log's end, on its way to the disk */
+	struct page **ring_pages;
+	u32 ring_size;			/* power of two */
+	u64 appended;			/* position after the last record or filler */
+	u64 sequence;			/* of the next commit */
+	u64 crced;			/* the record being appended is summed up to here */
+	u32 crc;
+	u64 appending;			/* its position */
+	struct list_head processes;
+	struct list_head areas;
+	struct xarray area_ids;
+
+	/*
+	 * ready: whole blocks up to here may be written.  durable: up to here
+	 * they have been; changes under write_lock.  head: what lies before it
+	 * is free; changes under truncate_lock.
+	 */
+	atomic64_t ready, durable, head;
+	struct mutex write_lock;
+	struct bio_vec *pieces;		/* write_lock: the write being put together */
+	int failed;			/* errno of the first failed log write */
+
+	spinlock_t list_lock;
+	struct list_head logged;	/* images with log records to free, oldest first */
+	struct list_head loose;		/* images without */
+
+	unsigned int truncate_at;	/* per cent */
+	struct work_struct truncate_work;
+
+	/* Each counter changes under the lock of what it counts. */
+	u64 log_writes, log_flushes, log_bytes;			/* write_lock */
+	u64 status_writes, status_bytes;			/* truncate_lock */
+	u64 segment_writes, segment_flushes, segment_bytes;	/* truncate_lock */
+	u64 commits, flush_commits, aborts, undone;		/* commit_lock */
+	u64 truncations, recovered_records;			/* truncate_lock, attach_lock */
+};
+
+#define RVM_NOWHERE	U64_MAX
+
+/* Module parameters. */
+extern unsigned int rvm_ring_kib;
+
+int rvm_log_attach(int fd, struct rvm_log **log);
+void rvm_log_get(struct rvm_log *log);
+void rvm_log_put(struct rvm_log *log);
+
+/* The largest record that the empty log takes. */
+static inline bool rvm_log_fits_empty(struct rvm_log *log, u64 size)
+{
+	return size <= log->status->area_length &&
+	       round_up(size, log->file.block) <= log->status->area_length;
+}
+
+/* Is there room to append size bytes now?  Under commit_lock. */
+static inline bool rvm_log_fits(struct rvm_log *log, u64 size)
+{
+	return round_up(log->appended + size, log->file.block) - atomic64_read(&log->head) <=
+	       log->status->area_length;
+}
+
+/*
+ * Append a record of `length` bytes in all, under commit_lock, after
+ * rvm_log_fits(): begin, append everything, end.  It fails only when the
+ * ring was full and writing it out failed: then the log has failed.
+ */
+void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges);
+int rvm_log_append(struct rvm_log *log, const void *data, size_t length);
+int rvm_log_end(struct rvm_log *log, u64 length);
+
+/* Fill up to a block boundary, so that all appended may be written: its end. */
+u64 rvm_log_seal(struct rvm_log *log);
+
+/* Make the log durable up to a sealed position. */
+int rvm_log_flush(struct rvm_log *log, u64 position);
+
+/* Write the status block, durably, after all else on the device. Under truncate_lock. */
+int rvm_log_write_status(struct rvm_log *log);
+
+/* Scan the live log, as the disk has it, up to this incarnation's start. */
+int rvm_log_scan_init(struct rvm_log *log, struct rvm_scan *scan);
+void rvm_log_scan_end(struct rvm_scan *scan);
+
+#endif

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * rvm.ko: the kernel engine of recoverable virtual memory.  /dev/rvm, its
+ * ioctls, and the module itself.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "module/area.h"
+#include "module/commit.h"
+#include "module/log.h"
+#include "module/recover.h"
+#include "module/segment.h"
+#include "module/truncate.h"
+
+unsigned int rvm_ring_kib = 1024;
+module_param_named(ring_kib, rvm_ring_kib, uint, 0444);
+MODULE_PARM_DESC(ring_kib, "Memory in KiB for each log's unwritten end, 64 to 16384 (default 1024)");
+
+module_param_named(max_areas, rvm_max_areas, uint, 0644);
+MODULE_PARM_DESC(max_areas, "Transactions that a process may have open at once in a log (default 1024)");
+
+static umode_t rvm_device_mode = 0666;
+module_param_named(device_mode, rvm_device_mode, ushort, 0444);
+MODULE_PARM_DESC(device_mode, "Permissions of /dev/rvm (default 0666: it gives access to nothing that a user could not open alone)");
+
+/*
+ * Every argument is a struct of known size with flags: copy it, and check that
+ * it's the one we know.
+ */
+#define COPY_ARGUMENT(a, user, known_flags)					\
+	(copy_from_user(&(a), (user), sizeof(a)) ? -EFAULT :			\
+	 (a).size != sizeof(a) || ((a).flags & ~(known_flags)) ? -EINVAL : 0)
+
+static int attach_segment(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_attach_segment a;
+	struct file *file = ERR_PTR(-EINVAL);
+	u64 size = 0;
+	char *name;
+	int fd, ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	if (!a.name_length || a.name_length > RVM_NAME_MAX)
+		return -ENAMETOOLONG;
+	name = memdup_user(u64_to_user_ptr(a.name), a.name_length);
+	if (IS_ERR(name))
+		return PTR_ERR(name);
+	if (name[0] == '/' && !memchr(name, 0, a.name_length))
+		file = rvm_segment_attach(log, a.fd, name, a.name_length, &size);
+	kfree(name);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		ret = fd;
+		goto err_file;
+	}
+	a.length = size;
+	ret = -EFAULT;
+	if (copy_to_user(user, &a, sizeof(a)))
+		goto err_fd;
+	fd_install(fd, file);
+	return fd;
+
+err_fd:
+	put_unused_fd(fd);
+err_file:
+	fput(file);
+	return ret;
+}
+
+/* The dictionary in the ioctl's form: its length, and the entries if to is given. */
+static u32 pack_dictionary(struct rvm_log *log, u8 *to)
+{
+	struct rvm_dict_entry e;
+	u32 cursor = 0, length = 0;
+
+	while (rvm_dict_next(log->status, &cursor, &e)) {
+		if (to) {
+			void *records = xa_load(&log->waiting, e.id);
+			struct rvm_ioc_segment_name out = {
+				.id = e.id,
+				.name_length = e.name_length,
+				.records = records ? xa_to_value(records) : 0,
+			};
+
+			memcpy(to + length, &out, sizeof(out));
+			memcpy(to + length + sizeof(out), e.name, e.name_length);
+		}
+		length += sizeof(struct rvm_ioc_segment_name) + rvm_align8(e.name_length);
+	}
+	return length;
+}
+
+static int dictionary(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_dictionary a;
+	u8 *packed = NULL;
+	u32 room;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	room = a.length;
+	mutex_lock(&log->attach_lock);
+	mutex_lock(&log->truncate_lock);
+	a.segments = log->status->segments;
+	a.length = pack_dictionary(log, NULL);
+	if (a.length <= room) {
+		packed = kvzalloc(a.length, GFP_KERNEL_ACCOUNT);
+		if (packed)
+			pack_dictionary(log, packed);
+		else
+			ret = -ENOMEM;
+	} else {
+		ret = -ENOSPC;
+	}
+	mutex_unlock(&log->truncate_lock);
+	mutex_unlock(&log->attach_lock);
+
+	if (packed && copy_to_user(u64_to_user_ptr(a.buffer), packed, a.length))
+		ret = -EFAULT;
+	kvfree(packed);
+	if (copy_to_user(user, &a, sizeof(a)))
+		return -EFAULT;
+	return ret;
+}
+
+static int recover(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_recover a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	ret = rvm_recover(log, &a.applied, &a.kept);
+	if (!ret && copy_to_user(user, &a, sizeof(a)))
+		return -EFAULT;
+	return ret;
+}
+
+static int commit(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_commit a;
+	int ret = COPY_ARGUMENT(a, user, RVM_COMMIT_FLUSH);
+
+	if (ret)
+		return ret;
+	if (a.reserved)
+		return -EINVAL;
+	ret = rvm_commit(log, a.area, a.flags & RVM_COMMIT_FLUSH, &a.sequence);
+	if (!ret && put_user(a.sequence, &((struct rvm_ioc_commit __user *)user)->sequence))
+		return -EFAULT;
+	return ret;
+}
+
+static int area_operation(struct rvm_log *log, void __user *user,
+			  int (*operation)(struct rvm_log *log, u32 id))
+{
+	struct rvm_ioc_area a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	return a.reserved ? -EINVAL : operation(log, a.area);
+}
+
+static int flush(struct rvm_log *log)
+{
+	u64 position;
+
+	mutex_lock(&log->commit_lock);
+	position = rvm_log_seal(log);
+	mutex_unlock(&log->commit_lock);
+	return READ_ONCE(log->failed) ? -EIO : rvm_log_flush(log, position);
+}
+
+static int truncate(struct rvm_log *log)
+{
+	return READ_ONCE(log->recovered) ? rvm_truncate(log, 0) : -EAGAIN;
+}
+
+static int log_operation(struct rvm_log *log, void __user *user, int (*operation)(struct rvm_log *))
+{
+	struct rvm_ioc_log a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	return ret ? ret : operation(log);
+}
+
+static int set_options(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_options a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	if (a.reserved || a.truncate > 100)
+		return -EINVAL;
+	WRITE_ONCE(log->truncate_at, a.truncate);
+	rvm_truncate_consider(log);
+	return 0;
+}
+
+static int query(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_query a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	mutex_lock(&log->truncate_lock);
+	mutex_lock(&log->commit_lock);
+	mutex_lock(&log->write_lock);
+	a.log_length = log->status->area_length;
+	a.log_used = log->appended - atomic64_read(&log->head);
+	a.log_writes = log->log_writes + log->status_writes;
+	a.log_flushes = log->log_writes + log->status_writes;
+	a.log_bytes = log->log_bytes + log->status_bytes;
+	a.segment_writes = log->segment_writes;
+	a.segment_flushes = log->segment_flushes;
+	a.segment_bytes = log->segment_bytes;
+	a.commits = log->commits;
+	a.flush_commits = log->flush_commits;
+	a.aborts = log->aborts;
+	a.undone = log->undone;
+	a.truncations = log->truncations;
+	a.recovered_records = log->recovered_records;
+	a.failed = !!log->failed;
+	mutex_unlock(&log->write_lock);
+	mutex_unlock(&log->commit_lock);
+	mutex_unlock(&log->truncate_lock);
+	return copy_to_user(user, &a, sizeof(a)) ? -EFAULT : 0;
+}
+
+static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	struct rvm_log *log = file->private_data;
+	void __user *user = (void __user *)argument;
+
+	switch (command) {
+	case RVM_IOC_COMMIT:
+		return commit(log, user);
+	case RVM_IOC_ABORT:
+		return area_operation(log, user, rvm_area_abort);
+	case RVM_IOC_SPILL:
+		return area_operation(log, user, rvm_area_spill);
+	case RVM_IOC_FLUSH:
+		return log_operation(log, user, flush);
+	case RVM_IOC_TRUNCATE:
+		return log_operation(log, user, truncate);
+	case RVM_IOC_DICTIONARY:
+		return dictionary(log, user);
+	case RVM_IOC_ATTACH_SEGMENT:
+		return attach_segment(log, user);
+	case RVM_IOC_RECOVER:
+		return recover(log, user);
+	case RVM_IOC_SET_OPTIONS:
+		return set_options(log, user);
+	case RVM_IOC_QUERY:
+		return query(log, user);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int rvm_log_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return rvm_area_mmap(file->private_data, vma);
+}
+
+static int rvm_log_release(struct inode *inode, struct file *file)
+{
+	rvm_log_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations rvm_log_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= rvm_log_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.mmap		= rvm_log_mmap,
+	.release	= rvm_log_release,
+};
+
+static int attach_log(void __user *user)
+{
+	struct rvm_ioc_attach_log a;
+	struct rvm_log *log;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	if (a.reserved)
+		return -EINVAL;
+	ret = rvm_log_attach(a.fd, &log);
+	if (ret)
+		return ret;
+	ret = anon_inode_getfd("[rvm-log]", &rvm_log_fops, log, O_RDWR | O_CLOEXEC);
+	if (ret < 0)
+		rvm_log_put(log);
+	return ret;
+}
+
+static long rvm_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	if (command != RVM_IOC_ATTACH_LOG)
+		return -ENOTTY;
+	return attach_log((void __user *)argument);
+}
+
+static const struct file_operations rvm_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= rvm_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct miscdevice rvm_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= RVM_DEVICE_NAME,
+	.fops	= &rvm_fops,
+};
+
+static int __init rvm_init(void)
+{
+	int ret = rvm_segment_init();
+
+	if (ret)
+		return ret;
+	rvm_device.mode = rvm_device_mode;
+	ret = misc_register(&rvm_device);
+	if (ret)
+		rvm_segment_exit();
+	return ret;
+}
+
+static void __exit rvm_exit(void)
+{
+	misc_deregister(&rvm_device);
+	rvm_segment_exit();
+}
+
+module_init(rvm_init);
+module_exit(rvm_exit);
+
+MODULE_DESCRIPTION("Recoverable virtual memory: transactions on mapped memory, durable by a redo log (/dev/rvm)");
+MODULE_AUTHOR("The RVM for Linux maintainers");
+MODULE_LICENSE("GPL");
+MODULE_SOFTDEP("pre: crc32c");

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Truncation, oldest logged page first.  An image may hold a commit that is not
+ * durable in the log yet; so a batch is copied under commit_lock, the log is
+ * flushed up to what was copied, and only then is the copy written.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/sort.h>
+
+#include "module/image.h"
+#include "module/log.h"
+#include "module/segment.h"
+#include "module/truncate.h"
+
+struct batch {
+	unsigned int n;
+	u64 position;		/* the log must be durable up to here first */
+	struct copy {
+		struct rvm_image *image;
+		struct page *page;
+	} copies[RVM_TRUNCATE_BATCH];
+	struct bio_vec pieces[RVM_TRUNCATE_BATCH];
+};
+
+/* Copy the oldest images with records before `limit`; they move to `written`. */
+static void copy_batch(struct rvm_log *log, u64 limit, struct batch *batch,
+		       struct list_head *written)
+{
+	struct rvm_image *image;
+
+	batch->n = 0;
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->list_lock);
+	while (batch->n < RVM_TRUNCATE_BATCH && !list_empty(&log->logged)) {
+		image = list_first_entry(&log->logged, struct rvm_image, node);
+		if (image->first >= limit)
+			break;
+		image->writing = image->first;
+		image->writing_sequence = image->first_sequence;
+		image->first = RVM_NOWHERE;
+		list_move_tail(&image->node, written);
+		batch->copies[batch->n].image = image;
+		batch->copies[batch->n].page = log->bounce[batch->n];
+		copy_page(page_address(log->bounce[batch->n]), rvm_image_committed(image));
+		batch->n++;
+	}
+	spin_unlock(&log->list_lock);
+	batch->position = rvm_log_seal(log);
+	mutex_unlock(&log->commit_lock);
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct rvm_image *x = ((const struct copy *)a)->image;
+	const struct rvm_image *y = ((const struct copy *)b)->image;
+
+	if (x->segment != y->segment)
+		return x->segment < y->segment ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Write runs of adjacent pages with one write each. */
+static int write_batch(struct rvm_log *log, struct batch *batch)
+{
+	unsigned int i, first = 0;
+
+	sort(batch->copies, batch->n, sizeof(batch->copies[0]), by_place, NULL);
+	for (i = 1; i <= batch->n; i++) {
+		struct rvm_image *image = batch->copies[first].image;
+		struct rvm_segment *segment = image->segment;
+		u64 offset = (u64)image->index << PAGE_SHIFT;
+		size_t length;
+		unsigned int j;
+		int ret;
+
+		if (i < batch->n && batch->copies[i].image->segment == segment &&
+		    batch->copies[i].image->index == image->index + (i - first))
+			continue;
+		for (j = first; j < i; j++)
+			bvec_set_page(&batch->pieces[j - first], batch->copies[j].page,
+				      PAGE_SIZE, 0);
+		/* The last page may be a part of one: the file must not grow. */
+		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT, segment->size - offset);
+		batch->pieces[i - first - 1].bv_len = length - ((size_t)(i - first - 1) << PAGE_SHIFT);
+		segment->unflushed = true;
+		log->segment_writes++;
+		log->segment_bytes += length;
+		ret = rvm_file_write(&segment->file, batch->pieces, i - first, length, offset, 0);
+		if (ret) {
+			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n", ret);
+			return ret;
+		}
+		first = i;
+	}
+	return 0;
+}
+
+static int write_images(struct rvm_log *log, u64 limit, struct list_head *written)
+{
+	struct batch *batch = kvmalloc(sizeof(*batch), GFP_KERNEL);
+	int ret;
+
+	if (!batch)
+		return -ENOMEM;
+	do {
+		copy_batch(log, limit, batch, written);
+		ret = rvm_log_flush(log, batch->position);
+		if (!ret)
+			ret = write_batch(log, batch);
+		cond_resched();
+	} while (batch->n && !ret);
+	kvfree(batch);
+	return ret;
+}
+
+/* One that was written names its images, so the list of attached segments isn't needed. */
+static int flush_segments(struct rvm_log *log, struct list_head *written)
+{
+	struct rvm_image *image;
+	int ret;
+
+	/* Only this truncation takes images off the list: it holds truncate_lock. */
+	list_for_each_entry(image, written, node) {
+		struct rvm_segment *segment = image->segment;
+
+		if (!segment->unflushed)
+			continue;
+		log->segment_flushes++;
+		ret = rvm_file_flush(&segment->file);
+		if (ret) {
+			pr_err_ratelimited("segment flush failed (%d): its records stay in the log\n", ret);
+			return ret;
+		}
+		segment->unflushed = false;
+	}
+	return 0;
+}
+
+/* Nothing is lost: all of it stays logged where it was, and is written again. */
+static void put_back(struct rvm_log *log, struct list_head *written)
+{
+	struct rvm_image *image;
+
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->list_lock);
+	list_for_each_entry(image, written, node) {
+		image->first = image->writing;
+		image->first_sequence = image->writing_sequence;
+		image->writing = RVM_NOWHERE;
+	}
+	list_splice_init(written, &log->logged);
+	spin_unlock(&log->list_lock);
+	mutex_unlock(&log->commit_lock);
+}
+
+/* Those written belong to the logged or the loose again; the loose may be clean by now. */
+static void clean_images(struct rvm_log *log, struct list_head *written)
+{
+	struct rvm_image *image, *next;
+	LIST_HEAD(check);
+
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->list_lock);
+	list_for_each_entry_safe(image, next, written, node) {
+		image->writing = RVM_NOWHERE;
+		list_move_tail(&image->node,
+			       image->first == RVM_NOWHERE ? &log->loose : &log->logged);
+	}
+	list_splice_init(&log->loose, &check);
+	while (!list_empty(&check)) {
+		image = list_first_entry(&check, struct rvm_image, node);
+		list_move_tail(&image->node, &log->loose);
+		spin_unlock(&log->list_lock);
+		mutex_unlock(&log->commit_lock);
+		rvm_image_clean(image);
+		cond_resched();
+		mutex_lock(&log->commit_lock);
+		spin_lock(&log->list_lock);
+	}
+	spin_unlock(&log->list_lock);
+	mutex_unlock(&log->commit_lock);
+}
+
+static int free_space(struct rvm_log *log, u64 position, u64 sequence)
+{
+	struct rvm_status *status = log->status;
+	int ret;
+
+	if (log->kept < position) {
+		position = log->kept;
+		sequence = log->kept_sequence;
+	}
+	if (position == status->head)
+		return 0;
+	status->head = position;
+	status->head_sequence = sequence;
+	/* A status has its head not behind the incarnation's start. */
+	if (status->start < position) {
+		status->start = position;
+		status->start_sequence = sequence;
+	}
+	ret = rvm_log_write_status(log);
+	if (!ret)
+		atomic64_set(&log->head, position);
+	return ret;
+}
+
+int rvm_truncate_locked(struct rvm_log *log)
+{
+	u64 position, sequence;
+	LIST_HEAD(written);
+	int ret;
+
+	mutex_lock(&log->commit_lock);
+	position = rvm_log_seal(log);
+	sequence = log->sequence;
+	mutex_unlock(&log->commit_lock);
+
+	ret = rvm_log_flush(log, position);
+	if (!ret)
+		ret = write_images(log, position, &written);
+	if (!ret)
+		ret = flush_segments(log, &written);
+	if (!ret)
+		ret = free_space(log, position, sequence);
+	if (ret) {
+		put_back(log, &written);
+		return ret;
+	}
+	log->truncations++;
+	clean_images(log, &written);
+	return 0;
+}
+
+int rvm_truncate(struct rvm_log *log, u64 need)
+{
+	int ret = 0;
+
+	mutex_lock(&log->truncate_lock);
+	if (!need || !rvm_log_fits(log, need))
+		ret = rvm_truncate_locked(log);
+	mutex_unlock(&log->truncate_lock);
+	if (!need) {
+		mutex_lock(&log->attach_lock);
+		rvm_segment_detach_unused(log);
+		mutex_unlock(&log->attach_lock);
+	}
+	return ret;
+}
+
+static bool due(struct rvm_log *log)
+{
+	u64 used = READ_ONCE(log->appended) - atomic64_read(&log->head);
+	unsigned int at = READ_ONCE(log->truncate_at);
+
+	return at && used >= div_u64(log->status->area_length, 100) * at;
+}
+
+void rvm_truncate_consider(struct rvm_log *log)
+{
+	if (due(log) && !work_pending(&log->truncate_work))
+		queue_work(system_unbound_wq, &log->truncate_work);
+}
+
+void rvm_truncate_work(struct work_struct *work)
+{
+	struct rvm_log *log = container_of(work, struct rvm_log, truncate_work);
+
+	if (due(log))
+		rvm_truncate(log, 0);
+}

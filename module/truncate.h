@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Truncation: committed images go to their segments, and log space is freed.
+ */
+#ifndef RVM_TRUNCATE_H
+#define RVM_TRUNCATE_H
+
+#include <linux/workqueue.h>
+
+struct rvm_log;
+
+#define RVM_TRUNCATE_BATCH	64	/* pages copied at a time, preallocated */
+#define RVM_TRUNCATE_DEFAULT	50	/* per cent of the log in use that starts it */
+
+/*
+ * Flush the log, write all that it speaks of to the segments, durably, and free
+ * its space; if need is not 0, only unless so many bytes fit by now.
+ */
+int rvm_truncate(struct rvm_log *log, u64 need);
+
+/* The same, with truncate_lock held. */
+int rvm_truncate_locked(struct rvm_log *log);
+
+/* Start it in the background if enough of the log is in use. */
+void rvm_truncate_consider(struct rvm_log *log);
+void rvm_truncate_work(struct work_struct *work);
+
+#endif

@@ -1,0 +1,132 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# Description: rvmbench keeps its bank right, prints what it says, and refuses
+# wrong options and wrong files. Run in an empty folder.
+
+set -uo pipefail
+top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
+build=$(cd "$top" && readlink -m "${BUILD:-build}")
+bench() { "$build/rvmbench" --log log --segment segment "$@"; }
+
+tests=0
+# result STATUS NAME: one subtest; out and err hold what was printed
+result() {
+	tests=$((tests + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $tests - $2"
+	else
+		sed 's/^/# /' out err
+		echo "not ok $tests - $2"
+	fi
+}
+# good NAME OPTION...: succeeds
+good() {
+	local name=$1
+	shift
+	bench "$@" >out 2>err
+	result $? "$name"
+}
+# bad NAME STATUS MESSAGE OPTION...: fails with that status, and says so
+bad() {
+	local name=$1 status=$2 message=$3
+	shift 3
+	bench "$@" >out 2>err
+	[ $? = "$status" ] && grep -q -e "$message" err
+	result $? "$name"
+}
+# check NAME COMMAND...
+check() {
+	local name=$1
+	shift
+	"$@" >>out 2>>err
+	result $? "$name"
+}
+one_json_line_each() {
+	[ "$(wc -l <out)" = "$1" ] &&
+		! grep -v -E '^\{("[a-z_]+":("[^"]*"|-?[0-9]+(\.[0-9]+)?),?)+\}$' out &&
+		! grep -q ',}' out
+}
+in_json() {
+	local pair
+	for pair; do
+		grep -q "\"${pair%%=*}\":\"\?${pair#*=}\"\?[,}]" out || { echo "no $pair"; return 1; }
+	done
+}
+
+echo "TAP version 13"
+small="--accounts 1000 --transactions 200 --verify"
+
+# shellcheck disable=SC2086
+{
+	good "a new bank" $small
+	check "text tells the speed" grep -q 'a second$' out
+	good "the same bank again" $small
+	check "400 transactions since" grep -q 'verified: 400 transactions' out
+	good "verify only" --accounts 1000 --transactions 0 --verify
+	good "all options" $small --json --create --repeat 3 --warmup 50 --commit no_flush --access localized \
+		--begin no_restore --ranges 9 --optimize all --truncate 10 --seed 7 --log-size 200K --engine user
+	check "one JSON object a line" one_json_line_each 3
+	check "with the parameters" in_json engine=user commit=no_flush access=localized begin=no_restore optimize=all \
+		log=log segment=segment log_size=204800 accounts=1000 ranges=9 truncate=10 transactions=200 \
+		warmup=50 repeat=3 repetition=3 seed=7
+	good "a flush commit each" $small --json --create --truncate 0
+	check "flushes the log each time" grep -q '"log_flushes_per_txn":[1-9]' out
+
+	for access in sequential random localized; do
+		good "$access access" $small --create --access $access
+	done
+	# one log holds two rounds of the audit trail: 2 * 64 records
+	good "the audit trail wraps" --accounts 64 --transactions 1000 --create --verify
+
+	for run in 1 2; do
+		rm -f log segment
+		bench $small --seed 3 >out 2>err
+		mv segment segment.$run
+	done
+	check "the same seed makes the same bank" cmp segment.1 segment.2
+	rm -f log segment
+	bench $small --seed 4 >out 2>err
+	check "another makes another" eval '! cmp -s segment segment.1'
+
+	# a coin more in the last account
+	rm -f log
+	length=$((3 * 4096 + 999 * 128))
+	byte=$(od -An -tu1 -j$length -N1 segment)
+	printf "\\x$(printf %x $(((byte + 1) % 256)))" |
+		dd of=segment bs=1 seek=$length conv=notrunc 2>/dev/null
+	bad "verify finds a coin too many" 1 'verify: accounts have' --accounts 1000 --transactions 0 --verify
+	good "--create begins anew" $small --create
+
+	bad "another number of accounts" 1 'has 1000 accounts, not 900' --accounts 900
+	bad "more accounts than fit" 1 'takes' --accounts 100000
+	bad "another log size" 1 'not 1048576' --accounts 1000 --log-size 1M
+	echo "no log" >log
+	bad "a log that is none" 1 'no log' --accounts 1000
+	: >log
+	bad "an empty log" 1 'no log' --accounts 1000
+	rm -f log
+	head -c 1000000 /dev/zero >segment
+	bad "a segment that is no bank" 1 'holds no bank' --accounts 1000
+	rm -f log segment
+	mkdir segment
+	bad "a folder for a segment" 1 'neither' --accounts 1000
+	rmdir segment
+
+	bad "--log is required" 2 'required' --log ''
+	bad "log and segment differ" 2 'the same file' --segment log
+	bad "unknown engine" 2 "'disk' is not auto, kernel or user" --engine disk
+	bad "unknown commit mode" 2 'not flush or no_flush' --commit later
+	bad "negative number" 2 'not a number' --transactions -5
+	bad "huge number" 2 'not a number' --accounts 99999999999999999999999
+	bad "number with letters" 2 'not a number' --repeat 3x
+	bad "too few ranges" 2 'not a number from 4' --ranges 3
+	bad "bad suffix" 2 'suffixes' --log-size 3X
+	bad "size overflows" 2 'out of range' --log-size 9999999999G
+	bad "no size" 2 'not a size' --log-size M
+	bad "per cent" 2 'from 0 to 100' --truncate 101
+	bad "localized with too few accounts" 2 'at least 640' --access localized --accounts 639
+	bad "an argument" 2 'one argument too many' more
+	bad "unknown option" 2 'unrecognized' --what
+}
+echo "1..$tests"
