@@ -201,6 +201,21 @@ static int insert(struct rvm_rangeset *set, struct place at, struct run new,
 	return 0;
 }
 
+/* Two neighbouring chunks that have become small are put together. */
+static void join(struct list *list, u64 at)
+{
+	struct chunk *chunk = list->chunk[at], *next;
+
+	if (at + 1 == list->count)
+		return;
+	next = list->chunk[at + 1];
+	if (chunk->count + next->count > CHUNK_RANGES / 2)
+		return;
+	memcpy(&chunk->range[chunk->count], next->range, next->count * sizeof(next->range[0]));
+	chunk->count += next->count;
+	list_remove(list, at + 1, 1);
+}
+
 /* Remove the n ranges after the one at a place. */
 static void remove_after(struct rvm_rangeset *set, struct place at, u64 n)
 {
@@ -222,17 +237,9 @@ static void remove_after(struct rvm_rangeset *set, struct place at, u64 n)
 	}
 	list_remove(list, at.chunk + 1, whole);
 	set->ranges -= n;
-
-	/* Chunks that have become small are put together. */
-	if (at.chunk + 1 == list->count)
-		return;
-	next = list->chunk[at.chunk + 1];
-	if (chunk->count + next->count <= CHUNK_RANGES / 2) {
-		memcpy(&chunk->range[chunk->count], next->range,
-		       next->count * sizeof(next->range[0]));
-		chunk->count += next->count;
-		list_remove(list, at.chunk + 1, 1);
-	}
+	join(list, at.chunk);
+	if (at.chunk)
+		join(list, at.chunk - 1);
 }
 
 int rvm_rangeset_add(struct rvm_rangeset *set, u64 start, u64 length,

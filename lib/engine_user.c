@@ -4,14 +4,12 @@
  * nothing but files.  This is its table, and the log's opening and closing;
  * user.h has the data structures and says which file does what.
  *
- * After a fork the child shares the descriptions that hold the flocks.  It
- * releases nothing by exiting, but while it lives and the parent doesn't, the
- * log stays owned; exec closes them.
+ * A forked child closes its copies of our fds at once; the ownership is the
+ * parent's alone.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/user.h"
 
@@ -39,10 +37,9 @@ static void log_free(struct user_log *log)
 	pthread_mutex_destroy(&log->lock);
 	pthread_mutex_destroy(&log->status_lock);
 	pthread_mutex_destroy(&log->truncating);
-	if (log->io_fd >= 0 && log->io_fd != log->fd)
-		close(log->io_fd);
-	if (log->fd >= 0)
-		close(log->fd);
+	if (log->io_fd != log->fd)
+		user_file_close(log->io_fd);
+	user_file_close(log->fd);
 	free(log->slot);
 	free(log->base.path);
 	free(log);

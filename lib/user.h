@@ -31,6 +31,7 @@
 #include "core/record.h"
 #include "core/status.h"
 #include "lib/engine.h"
+#include "lib/user_lock.h"
 
 #define USER_PAGE	4096u		/* alignment of all I/O buffers */
 #define USER_WRITES	2		/* log writes in flight at once */
@@ -60,6 +61,7 @@ struct user_region {
 	struct rvm_region base;
 	struct user_region *next;	/* of log->regions */
 	struct user_segment *segment;
+	u64 shift;		/* offset in the segment = address + shift */
 };
 
 /*
@@ -97,10 +99,11 @@ struct user_transaction {
 	struct rvm_transaction base;
 	struct user_log *log;
 	struct user_transaction *next, **link;	/* open or free ones: log->lock */
-	pthread_mutex_t lock;
+	struct user_lock lock;
 	struct user_range *ranges;
 	u64 count, capacity;
 	char *low, *high;	/* all ranges with saved bytes lie in [low, high) */
+	char *end;		/* of the last range */
 	u64 length;		/* of the record that it would make */
 	u64 pieces;		/* range headers in it */
 	struct user_chunk *chunk;	/* the newest; the oldest stays with the transaction */
@@ -175,6 +178,8 @@ void user_complain(const char *format, ...) __attribute__((format(printf, 1, 2))
 
 /* user_file.c: files and their ownership; log reads and durable writes. All return -errno. */
 int user_file_open(const char *path, u64 *length, bool *is_device);
+void user_file_close(int fd);
+int user_file_again(int fd, const char *path);	/* a second description, to read */
 int user_file_open_direct(struct user_log *log, const char *path);
 int user_file_read(int fd, u64 offset, void *buffer, size_t length);
 int user_file_write(int fd, u64 offset, const void *buffer, size_t length);

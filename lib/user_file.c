@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -43,6 +44,95 @@ void user_complain(const char *format, ...)
 }
 
 /*
+ * Fds that a forked child closes: it shares their descriptions, and would go on
+ * owning the files when its parent is dead.  A fork can come at any moment of
+ * other threads' work here, so the table is only ever added to, and its words
+ * change atomically: an fd + 1, or 0.
+ */
+struct owned {
+	atomic_int fd[61];
+	_Atomic(struct owned *) next;
+};
+
+static struct owned owned;
+
+static void close_in_child(void)
+{
+	struct owned *o;
+	size_t i;
+
+	for (o = &owned; o; o = o->next) {
+		for (i = 0; i < sizeof(o->fd) / sizeof(o->fd[0]); i++) {
+			int fd = atomic_exchange(&o->fd[i], 0);
+
+			if (fd)
+				close(fd - 1);
+		}
+	}
+}
+
+static int handle_fork(void)
+{
+	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+	static bool done;
+	int error = 0;
+
+	pthread_mutex_lock(&once);
+	if (!done)
+		error = pthread_atfork(NULL, NULL, close_in_child);
+	done = !error;
+	pthread_mutex_unlock(&once);
+	return -error;
+}
+
+static bool own_replace(struct owned *o, int old, int new)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(o->fd) / sizeof(o->fd[0]); i++) {
+		int expected = old;
+
+		if (atomic_compare_exchange_strong(&o->fd[i], &expected, new))
+			return true;
+	}
+	return false;
+}
+
+static int own(int fd)
+{
+	struct owned *o = &owned, *none = NULL, *more;
+	int error = handle_fork();
+
+	if (error)
+		return error;
+	while (!own_replace(o, 0, fd + 1)) {
+		if (!o->next) {
+			more = calloc(1, sizeof(*more));
+			if (!more)
+				return -ENOMEM;
+			if (!atomic_compare_exchange_strong(&o->next, &none, more))
+				free(more);
+			none = NULL;
+		}
+		o = o->next;
+	}
+	return 0;
+}
+
+/* Close it, and give it up even if a mapping or a child still has it. */
+void user_file_close(int fd)
+{
+	struct owned *o;
+
+	if (fd < 0)
+		return;
+	flock(fd, LOCK_UN);
+	for (o = &owned; o && !own_replace(o, fd + 1, 0); o = o->next)
+		;
+	close(fd);
+}
+
+/*
  * Open a regular file or block device for reading and writing, and own it.
  * The fd, or -errno: -EBUSY when another owns it, -EINVAL when it is neither.
  * O_NONBLOCK keeps a FIFO or terminal of that name from making us wait.
@@ -50,7 +140,7 @@ void user_complain(const char *format, ...)
 int user_file_open(const char *path, u64 *length, bool *is_device)
 {
 	struct stat st;
-	int fd, flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int fd, error, flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 
 	if (stat(path, &st))
 		return -errno;
@@ -61,6 +151,11 @@ int user_file_open(const char *path, u64 *length, bool *is_device)
 	fd = open(path, flags);
 	if (fd < 0)
 		return -errno;
+	error = own(fd);
+	if (error) {
+		errno = -error;
+		goto fail;
+	}
 	/* the name may lead elsewhere by now: believe only the fd */
 	if (fstat(fd, &st))
 		goto fail;
@@ -79,9 +174,34 @@ int user_file_open(const char *path, u64 *length, bool *is_device)
 		goto fail;
 	return fd;
 fail:
-	flags = -errno;
-	close(fd);
-	return flags;
+	error = -errno;
+	user_file_close(fd);
+	return error;
+}
+
+/* Another description of an open file. -errno. */
+static int open_again(int fd, const char *path, int flags)
+{
+	struct stat st, again;
+	char link[64];
+	int new;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	new = open(link, flags | O_CLOEXEC | O_NONBLOCK);
+	if (new < 0)
+		new = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+	if (new < 0)
+		return -errno;
+	if (!fstat(fd, &st) && !fstat(new, &again) && st.st_dev == again.st_dev &&
+	    st.st_ino == again.st_ino)
+		return new;
+	close(new);
+	return -ESTALE;
+}
+
+int user_file_again(int fd, const char *path)
+{
+	return open_again(fd, path, O_RDONLY);
 }
 
 static bool can_read(int fd, void *buffer, size_t length)
@@ -96,17 +216,16 @@ static bool can_read(int fd, void *buffer, size_t length)
  */
 int user_file_open_direct(struct user_log *log, const char *path)
 {
-	struct stat st, own;
-	char link[64];
-	int fd, sector = RVM_BLOCK_MIN;
+	struct stat st;
+	int fd, error = 0, sector = RVM_BLOCK_MIN;
 	char *buffer;
 
 	log->io_fd = log->fd;
 	log->direct = false;
 	log->block = RVM_BLOCK_MIN;
-	if (fstat(log->fd, &own))
+	if (fstat(log->fd, &st))
 		return -errno;
-	if (S_ISBLK(own.st_mode) && ioctl(log->fd, BLKSSZGET, &sector))
+	if (S_ISBLK(st.st_mode) && ioctl(log->fd, BLKSSZGET, &sector))
 		return -errno;
 	if (sector > (int)RVM_BLOCK_MAX)
 		return -EINVAL;
@@ -116,11 +235,8 @@ int user_file_open_direct(struct user_log *log, const char *path)
 	buffer = user_file_buffer(RVM_BLOCK_MAX);
 	if (!buffer)
 		return -ENOMEM;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", log->fd);
-	fd = open(link, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
-	if (fd < 0)
-		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_DIRECT | O_DSYNC);
-	if (fd >= 0 && !fstat(fd, &st) && st.st_dev == own.st_dev && st.st_ino == own.st_ino) {
+	fd = open_again(log->fd, path, O_RDWR | O_DIRECT | O_DSYNC);
+	if (fd >= 0) {
 		if (can_read(fd, buffer, log->block)) {
 			log->direct = true;
 		} else if (can_read(fd, buffer, RVM_BLOCK_MAX)) {
@@ -130,10 +246,12 @@ int user_file_open_direct(struct user_log *log, const char *path)
 	}
 	free(buffer);
 	if (log->direct)
+		error = own(fd);
+	if (log->direct && !error)
 		log->io_fd = fd;
 	else if (fd >= 0)
 		close(fd);
-	return 0;
+	return error;
 }
 
 int user_file_read(int fd, u64 offset, void *buffer, size_t length)
@@ -178,7 +296,7 @@ int user_file_log_write(struct user_log *log, u64 offset, const void *buffer, si
 	error = user_file_write(log->io_fd, offset, buffer, length);
 	if (error == -EINVAL && log->direct && !log->direct_proven) {
 		/* it reads directly and doesn't write so; we are still opening */
-		close(log->io_fd);
+		user_file_close(log->io_fd);
 		log->io_fd = log->fd;
 		log->direct = false;
 		error = user_file_write(log->io_fd, offset, buffer, length);

@@ -302,35 +302,37 @@ static u64 now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
+static char *encode_piece(char *to, u32 segment, u64 offset, const char *from, u32 length)
+{
+	u64 padded = rvm_align8(length);
+
+	rvm_range_header_init((struct rvm_range_header *)to, segment, offset, length);
+	to += sizeof(struct rvm_range_header);
+	/* the last word first: the bytes then overwrite all but its padding */
+	memset(to + padded - 8, 0, 8);
+	memcpy(to, from, length);
+	return to + padded;
+}
+
 static void encode(struct user_log *log, struct user_transaction *t, char *to)
 {
-	u64 i;
+	const struct user_range *r = t->ranges, *end = r + t->count;
 
 	rvm_record_header_init((struct rvm_record_header *)to, &log->status,
 			       log->next_sequence, 1, t->length, t->pieces, now());
 	to += sizeof(struct rvm_record_header);
-	for (i = 0; i < t->count; i++) {
-		const struct user_range *r = &t->ranges[i];
+	for (; r < end; r++) {
 		struct user_segment *segment = r->region->segment;
-		u64 offset = r->region->base.offset + (r->address - r->region->base.address);
+		u64 offset = (uintptr_t)r->address + r->region->shift;
 		const char *from = r->address;
 		u64 left = r->length;
 
-		while (left) {
-			u32 piece = left < USER_PIECE ? left : USER_PIECE;
-			u64 padded = rvm_align8(piece);
-
-			rvm_range_header_init((struct rvm_range_header *)to, segment->id,
-					      offset, piece);
-			to += sizeof(struct rvm_range_header);
-			/* the last word first: the bytes then overwrite all but its padding */
-			memset(to + padded - 8, 0, 8);
-			memcpy(to, from, piece);
-			to += padded;
-			from += piece;
-			offset += piece;
-			left -= piece;
+		for (; left > USER_PIECE; left -= USER_PIECE) {
+			to = encode_piece(to, segment->id, offset, from, USER_PIECE);
+			offset += USER_PIECE;
+			from += USER_PIECE;
 		}
+		to = encode_piece(to, segment->id, offset, from, left);
 		segment->last_sequence = log->next_sequence;
 	}
 }

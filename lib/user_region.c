@@ -141,37 +141,71 @@ static char *reserve_beside(size_t length, char *target)
 	return free;
 }
 
+/* Memory that shows the segment; at `beside` if that is not NULL. */
+static char *map_private(const struct rvm_map_request *request, int fd, char *beside)
+{
+	char *p = MAP_FAILED;
+
+	/* a mapping keeps its description open, so it must not be the one that owns */
+	fd = user_file_again(fd, request->name);
+	if (fd < 0) {
+		errno = -fd;
+		return p;
+	}
+	p = mmap(beside, whole_pages(request->length), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | (beside ? MAP_FIXED : 0), fd, request->offset);
+	close(fd);
+	return p;
+}
+
+static char *map_copy(const struct rvm_map_request *request, int fd, char *beside, u64 max_read)
+{
+	size_t length = whole_pages(request->length);
+	char *p = mmap(beside, length, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | (beside ? MAP_FIXED : 0), -1, 0);
+	int error;
+
+	if (p == MAP_FAILED || request->no_copy)
+		return p;
+	error = read_in(fd, request->offset, p, request->length, max_read);
+	if (error) {
+		if (!beside)
+			munmap(p, length);
+		errno = -error;
+		return MAP_FAILED;
+	}
+	return p;
+}
+
 static int fill(struct user_log *log, const struct rvm_map_request *request, int fd,
 		char **address)
 {
 	size_t length = whole_pages(request->length);
-	int flags = request->private_map ? MAP_PRIVATE : MAP_PRIVATE | MAP_ANONYMOUS;
 	char *p, *beside = NULL;
-	int error = 0;
+	int error;
 
+	/* take the caller's place only once nothing can fail any more */
 	if (request->address) {
 		beside = reserve_beside(length, request->address);
 		if (beside == MAP_FAILED)
 			return -errno;
-		flags |= MAP_FIXED;
 	}
-	p = mmap(beside, length, PROT_READ | PROT_WRITE, flags, request->private_map ? fd : -1,
-		 request->private_map ? request->offset : 0);
+	p = request->private_map ? map_private(request, fd, beside) :
+				   map_copy(request, fd, beside, log->options.max_read);
 	if (p == MAP_FAILED) {
 		error = -errno;
 		if (beside)
 			munmap(beside, length);
 		return error;
 	}
-	if (!request->private_map && !request->no_copy)
-		error = read_in(fd, request->offset, p, request->length, log->options.max_read);
-	/* take the caller's place only once nothing can fail any more */
-	if (!error && request->address &&
-	    mremap(p, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, request->address) == MAP_FAILED)
-		error = -errno;
-	if (error)
-		munmap(p, length);
-	*address = request->address ? request->address : p;
+	*address = p;
+	if (!beside)
+		return 0;
+	*address = mremap(p, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, request->address);
+	if (*address != MAP_FAILED)
+		return 0;
+	error = -errno;
+	munmap(p, length);
 	return error;
 }
 
@@ -197,6 +231,7 @@ rvm_return_t user_map(struct rvm_log *base, const struct rvm_map_request *reques
 		goto no_memory;
 	r->base.length = request->length;
 	r->base.offset = request->offset;
+	r->shift = request->offset - (uintptr_t)r->base.address;
 	r->base.address_given = request->address;
 	r->next = log->regions;
 	log->regions = r;

@@ -60,8 +60,7 @@ int user_segment_open(struct user_segment *s)
 
 static void segment_free(struct user_segment *s)
 {
-	if (s->fd >= 0)
-		close(s->fd);
+	user_file_close(s->fd);
 	rvm_rangeset_clear(&s->written);
 	free(s->name);
 	free(s);

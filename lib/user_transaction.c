@@ -51,7 +51,6 @@ static void transaction_free(struct user_transaction *t)
 		free(c);
 	}
 	free(t->ranges);
-	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
 
@@ -63,7 +62,6 @@ static struct user_transaction *transaction_new(struct user_log *log)
 		return NULL;
 	t->base.log = &log->base;
 	t->log = log;
-	pthread_mutex_init(&t->lock, NULL);
 	if (!ranges_resize(t, FIRST_RANGES) || !chunk_add(t, 0)) {
 		transaction_free(t);
 		return NULL;
@@ -108,14 +106,14 @@ rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transacti
 	t->pieces = 0;
 	t->length = RVM_RECORD_MIN;
 	t->low = (char *)UINTPTR_MAX;
-	t->high = NULL;
+	t->high = t->end = NULL;
 	list_add(&log->open_transactions, t);
 	pthread_mutex_unlock(&log->lock);
 	*transaction = &t->base;
 	return RVM_SUCCESS;
 }
 
-static char *save(struct user_transaction *t, const char *address, u64 length)
+static char *save(struct user_transaction *t, char *address, u64 length)
 {
 	struct user_chunk *c = t->chunk;
 	char *undo;
@@ -126,20 +124,34 @@ static char *save(struct user_transaction *t, const char *address, u64 length)
 		c = t->chunk;
 	}
 	undo = c->data + c->used;
-	memcpy(undo, address, length);
 	c->used += length;
 	if (address < t->low)
-		t->low = (char *)address;
+		t->low = address;
 	if (address + length > t->high)
-		t->high = (char *)address + length;
+		t->high = address + length;
+	memcpy(undo, address, length);
 	return undo;
+}
+
+/* Often a range continues the one before: then it is the same range. */
+static bool extend_last(struct user_transaction *t, struct rvm_region *region, const char *undo,
+			u64 length)
+{
+	struct user_range *last = &t->ranges[t->count - 1];
+
+	if (&last->region->base != region || last->length + length > USER_PIECE ||
+	    (undo && last->undo + last->length != undo))
+		return false;
+	t->length += rvm_align8(last->length + length) - rvm_align8(last->length);
+	last->length += length;
+	return true;
 }
 
 static bool add_range(struct user_transaction *t, struct rvm_region *region, char *address, u64 length)
 {
 	struct user_range *r;
 	char *undo = NULL;
-	u64 pieces;
+	u64 pieces = 1;
 
 	if (t->count == t->capacity && !ranges_resize(t, t->capacity * 2))
 		return false;
@@ -148,18 +160,16 @@ static bool add_range(struct user_transaction *t, struct rvm_region *region, cha
 		if (!undo)
 			return false;
 	}
-	r = &t->ranges[t->count];
-	/* often a range continues the one before: then it is the same range */
-	if (t->count && r[-1].address + r[-1].length == address &&
-	    &r[-1].region->base == region && (!undo || r[-1].undo + r[-1].length == undo) &&
-	    r[-1].length + length <= USER_PIECE) {
-		t->length += rvm_align8(r[-1].length + length) - rvm_align8(r[-1].length);
-		r[-1].length += length;
+	if (address == t->end && extend_last(t, region, undo, length)) {
+		t->end += length;
 		return true;
 	}
-	*r = (struct user_range){ (struct user_region *)region, address, length, undo };
-	t->count++;
-	pieces = 1;
+	r = &t->ranges[t->count++];
+	r->region = (struct user_region *)region;
+	r->address = address;
+	r->length = length;
+	r->undo = undo;
+	t->end = address + length;
 	if (length > USER_PIECE)
 		pieces = (length + USER_PIECE - 1) / USER_PIECE;
 	t->pieces += pieces;
@@ -175,9 +185,9 @@ rvm_return_t user_set_range(struct rvm_transaction *transaction, struct rvm_regi
 
 	if (!length)
 		return RVM_SUCCESS;
-	pthread_mutex_lock(&t->lock);
+	user_lock(&t->lock);
 	added = add_range(t, region, address, length);
-	pthread_mutex_unlock(&t->lock);
+	user_unlock(&t->lock);
 	return added ? RVM_SUCCESS : RVM_ENO_MEMORY;
 }
 
@@ -212,7 +222,7 @@ void user_transaction_patch(struct user_transaction *t, const char *record)
 
 		if (o == t || !o->base.restore)
 			continue;
-		pthread_mutex_lock(&o->lock);
+		user_lock(&o->lock);
 		for (i = 0; i < t->count; i++) {
 			const char *address = t->ranges[i].address;
 			u64 left = t->ranges[i].length;
@@ -227,7 +237,7 @@ void user_transaction_patch(struct user_transaction *t, const char *record)
 				left -= piece;
 			}
 		}
-		pthread_mutex_unlock(&o->lock);
+		user_unlock(&o->lock);
 	}
 }
 

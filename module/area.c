@@ -5,6 +5,7 @@
 #include <linux/file.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/vmalloc.h>
 
 #include "module/area.h"
@@ -57,7 +58,8 @@ struct rvm_region *rvm_process_region(struct rvm_process *process, u64 address, 
 			continue;
 		if (length > region->end - address || !region->writable)
 			return NULL;
-		list_move(&region->node, &process->regions);
+		if (!list_is_first(&region->node, &process->regions))
+			list_move(&region->node, &process->regions);
 		return region;
 	}
 	return NULL;
@@ -92,8 +94,7 @@ bool rvm_area_open(const struct rvm_area *area)
 	return READ_ONCE(area->shared->used) || !list_empty(&area->spilled);
 }
 
-/* Copy first, then check: 0, or the entry's size. */
-static u32 copy_entry(const u8 *at, u32 room, struct rvm_area_entry *copy)
+u32 rvm_entry_copy(const u8 *at, u32 room, struct rvm_area_entry *copy)
 {
 	const struct rvm_area_entry *entry = (const void *)at;
 	u64 size = ENTRY_SIZE;
@@ -114,7 +115,7 @@ bool rvm_entry_read(const struct rvm_entries *entries, u32 i, struct rvm_area_en
 {
 	u32 end = i + 1 < entries->count ? entries->offsets[i + 1] : entries->used;
 
-	return copy_entry(entries->base + entries->offsets[i], end - entries->offsets[i], copy);
+	return rvm_entry_copy(entries->base + entries->offsets[i], end - entries->offsets[i], copy);
 }
 
 int rvm_area_index(struct rvm_area *area)
@@ -126,7 +127,7 @@ int rvm_area_index(struct rvm_area *area)
 	if (used > area->room || used < entries->used)
 		return -EINVAL;
 	while (entries->used < used) {
-		u32 size = copy_entry(entries->base + entries->used, used - entries->used, &copy);
+		u32 size = rvm_entry_copy(entries->base + entries->used, used - entries->used, &copy);
 
 		if (!size)
 			return -EINVAL;
@@ -234,33 +235,89 @@ int rvm_area_abort(struct rvm_log *log, u32 id)
 
 /* --- what others saved -------------------------------------------------- */
 
-static void patch_entry(struct rvm_entries *entries, u32 i, struct rvm_process *process,
-			const struct rvm_piece *piece)
+static u64 piece_start(const struct rvm_piece *piece)
 {
-	struct rvm_image *image = piece->image;
-	u64 start = ((u64)image->index << PAGE_SHIFT) + piece->offset, end = start + piece->length;
+	return ((u64)piece->image->index << PAGE_SHIFT) + piece->offset;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct rvm_piece *x = a, *y = b;
+
+	if (x->image->segment != y->image->segment)
+		return x->image->segment < y->image->segment ? -1 : 1;
+	return piece_start(x) < piece_start(y) ? -1 : piece_start(x) > piece_start(y);
+}
+
+/* Sort pieces and join those that overlap: how many it makes. */
+static u32 sort_pieces(struct rvm_piece *pieces, u32 n)
+{
+	struct rvm_piece *last = pieces;
+	u32 i;
+
+	sort(pieces, n, sizeof(*pieces), by_place, NULL);
+	for (i = 1; i < n; i++) {
+		struct rvm_piece *piece = &pieces[i];
+
+		if (piece->image == last->image && piece->offset <= last->offset + last->length)
+			last->length = max(last->offset + last->length,
+					   piece->offset + piece->length) - last->offset;
+		else
+			*++last = *piece;
+	}
+	return last - pieces + 1;
+}
+
+/* The first of the sorted pieces that ends behind this place. */
+static u32 find_piece(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment, u64 offset)
+{
+	u32 low = 0;
+
+	while (low < n) {
+		u32 middle = low + (n - low) / 2;
+		const struct rvm_piece *piece = &pieces[middle];
+
+		if (piece->image->segment < segment ||
+		    (piece->image->segment == segment &&
+		     piece_start(piece) + piece->length <= offset))
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+static void patch_entry(struct rvm_entries *entries, u32 i, struct rvm_process *process,
+			const struct rvm_piece *pieces, u32 n)
+{
 	u8 *at = entries->base + entries->offsets[i];
 	struct rvm_area_entry entry;
 	struct rvm_region *region;
 	u64 first, last;
+	u32 p;
 
 	if (!rvm_entry_read(entries, i, &entry) || entry.state == RVM_ENTRY_NO_RESTORE)
 		return;
 	region = rvm_process_region(process, entry.address, entry.length);
-	if (!region || region->segment != image->segment)
+	if (!region)
 		return;
 	first = rvm_region_offset(region, entry.address);
-	last = min(first + entry.length, end);
-	start = max(first, start);
-	if (start >= last)
-		return;
-	/* It has not copied them yet, or not wholly: let it copy once more. */
-	if (entry.state == RVM_ENTRY_AGAIN ||
-	    cmpxchg(&((struct rvm_area_entry *)at)->state, RVM_ENTRY_SAVING,
-		    RVM_ENTRY_AGAIN) != RVM_ENTRY_SAVED)
-		return;
-	memcpy(at + ENTRY_SIZE + (start - first),
-	       rvm_image_committed(image) + offset_in_page(start), last - start);
+	last = first + entry.length;
+	for (p = find_piece(pieces, n, region->segment, first); p < n; p++) {
+		const struct rvm_piece *piece = &pieces[p];
+		u64 start = max(piece_start(piece), first);
+		u64 end = min(piece_start(piece) + piece->length, last);
+
+		if (piece->image->segment != region->segment || start >= end)
+			return;
+		/* It has not copied them yet, or not wholly: let it copy once more. */
+		if (entry.state == RVM_ENTRY_AGAIN ||
+		    cmpxchg(&((struct rvm_area_entry *)at)->state, RVM_ENTRY_SAVING,
+			    RVM_ENTRY_AGAIN) != RVM_ENTRY_SAVED)
+			return;
+		memcpy(at + ENTRY_SIZE + (start - first),
+		       rvm_image_committed(piece->image) + offset_in_page(start), end - start);
+	}
 }
 
 void rvm_area_patch_others(struct rvm_area *committer, u32 n)
@@ -268,7 +325,8 @@ void rvm_area_patch_others(struct rvm_area *committer, u32 n)
 	struct rvm_log *log = committer->log;
 	struct rvm_entries *entries;
 	struct rvm_area *area;
-	u32 i, p;
+	bool sorted = false;
+	u32 i;
 
 	/*
 	 * Pairs with the barrier between raising `used` and saving: either we
@@ -278,13 +336,15 @@ void rvm_area_patch_others(struct rvm_area *committer, u32 n)
 	list_for_each_entry(area, &log->areas, node) {
 		if (area == committer || !rvm_area_open(area))
 			continue;
+		if (!sorted)
+			n = sort_pieces(committer->pieces, n);
+		sorted = true;
 		rvm_area_index(area);
 		for (entries = rvm_area_next(area, NULL); entries;
 		     entries = rvm_area_next(area, entries))
 			for (i = 0; i < entries->count; i++)
-				for (p = 0; p < n; p++)
-					patch_entry(entries, i, area->process,
-						    &committer->pieces[p]);
+				patch_entry(entries, i, area->process, committer->pieces, n);
+		cond_resched();
 	}
 }
 

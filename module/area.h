@@ -82,7 +82,10 @@ struct rvm_area *rvm_area_find(struct rvm_log *log, u32 id);
  */
 int rvm_area_index(struct rvm_area *area);
 
-/* An entry's checked copy; false if it was scribbled since it was indexed. */
+/* Copy what stands there, then check it: the entry's size, or 0 if it makes no sense. */
+u32 rvm_entry_copy(const u8 *at, u32 room, struct rvm_area_entry *copy);
+
+/* An indexed entry's checked copy; false if it was scribbled since it was indexed. */
 bool rvm_entry_read(const struct rvm_entries *entries, u32 i, struct rvm_area_entry *copy);
 
 /* Walk an area's sets of entries, oldest first and newest first: NULL begins and ends. */
@@ -103,7 +106,7 @@ void rvm_area_undo_region(struct rvm_region *region);
 
 /*
  * The committer's first n pieces were committed: in other open transactions
- * they replace what was saved of the same bytes.  Under commit_lock.
+ * they replace what was saved of the same bytes.  Sorts the pieces.  Under commit_lock.
  */
 void rvm_area_patch_others(struct rvm_area *committer, u32 n);
 

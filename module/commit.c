@@ -46,30 +46,42 @@ static void add_pieces(struct rvm_area *area, struct rvm_region *region,
 	}
 }
 
+static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct total *total)
+{
+	struct rvm_area_entry entry;
+	struct rvm_region *region;
+	u32 at, size;
+
+	for (at = 0; at < used; at += size) {
+		size = rvm_entry_copy(base + at, used - at, &entry);
+		if (!size)
+			return -EINVAL;
+		region = rvm_process_region(area->process, entry.address, entry.length);
+		/* Recovery could not put back what lies behind the end, in the last page. */
+		if (!region || rvm_region_offset(region, entry.address) + entry.length >
+			       region->segment->size)
+			return -EFAULT;
+		add_pieces(area, region, &entry, total);
+	}
+	return 0;
+}
+
 /* Check what was declared, and break it into pieces. */
 static int take_stock(struct rvm_area *area, struct total *total)
 {
-	struct rvm_entries *entries = NULL;
-	struct rvm_area_entry entry;
-	struct rvm_region *region;
-	u32 i;
-	int ret = rvm_area_index(area);
+	u32 used = smp_load_acquire(&area->shared->used);
+	struct rvm_entries *spilled;
+	int ret;
 
-	if (ret)
-		return ret;
 	total->pieces = 0;
 	total->bytes = RVM_RECORD_MIN;
-	while ((entries = rvm_area_next(area, entries))) {
-		for (i = 0; i < entries->count; i++) {
-			if (!rvm_entry_read(entries, i, &entry))
-				return -EINVAL;
-			region = rvm_process_region(area->process, entry.address, entry.length);
-			if (!region)
-				return -EFAULT;
-			add_pieces(area, region, &entry, total);
-		}
+	list_for_each_entry(spilled, &area->spilled, node) {
+		ret = add_entries(area, spilled->base, spilled->used, total);
+		if (ret)
+			return ret;
 	}
-	return 0;
+	return used > area->room ? -EINVAL :
+	       add_entries(area, area->entries.base, used, total);
 }
 
 /*
@@ -80,19 +92,20 @@ static int capture(struct rvm_log *log, const struct rvm_piece *piece)
 {
 	struct rvm_image *image = piece->image;
 	void *committed = rvm_image_committed(image) + piece->offset;
+	u32 padding = -piece->length & 7;
 	struct rvm_range_header header;
 	u64 zero = 0;
 	int ret;
 
-	rvm_range_header_init(&header, image->segment->id,
-			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
 	memcpy(committed, rvm_image_current(image) + piece->offset, piece->length);
 	rvm_image_logged(image, log->appending, log->sequence);
+	rvm_range_header_init(&header, image->segment->id,
+			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
 	ret = rvm_log_append(log, &header, sizeof(header));
 	if (!ret)
 		ret = rvm_log_append(log, committed, piece->length);
-	if (!ret)
-		ret = rvm_log_append(log, &zero, rvm_align8(piece->length) - piece->length);
+	if (!ret && padding)
+		ret = rvm_log_append(log, &zero, padding);
 	return ret;
 }
 

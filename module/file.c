@@ -11,10 +11,13 @@
 #include <linux/sched/mm.h>
 #include <linux/swap.h>
 #include <linux/uio.h>
+#include <linux/workqueue.h>
 
 #include "core/format.h"
 #include "module/compat.h"
 #include "module/file.h"
+
+static struct workqueue_struct *rvm_file_workqueue;
 
 struct file *rvm_file_get(int fd)
 {
@@ -253,16 +256,57 @@ static int write_regular(struct rvm_file *f, const struct bio_vec *pieces, unsig
 	return 0;
 }
 
+/*
+ * File systems refuse a write by a task that has been killed (EINTR), and one
+ * beyond the task's RLIMIT_FSIZE.  But what we write belongs to all users of the
+ * log, and must not fail because of one of them: a kernel thread does it then.
+ */
+struct write_work {
+	struct work_struct work;
+	struct rvm_file *f;
+	const struct bio_vec *pieces;
+	unsigned int n;
+	size_t length;
+	u64 offset;
+	unsigned int flags;
+	int ret;
+};
+
+static void do_write_work(struct work_struct *work)
+{
+	struct write_work *w = container_of(work, struct write_work, work);
+	unsigned int nofs = memalloc_nofs_save();
+
+	w->ret = write_regular(w->f, w->pieces, w->n, w->length, w->offset, w->flags);
+	memalloc_nofs_restore(nofs);
+}
+
+static int write_by_thread(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+			   size_t length, u64 offset, unsigned int flags)
+{
+	struct write_work w = {
+		.f = f, .pieces = pieces, .n = n, .length = length, .offset = offset, .flags = flags,
+	};
+
+	INIT_WORK_ONSTACK(&w.work, do_write_work);
+	queue_work(rvm_file_workqueue, &w.work);
+	flush_work(&w.work);
+	destroy_work_on_stack(&w.work);
+	return w.ret;
+}
+
 int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
 		   size_t length, u64 offset, unsigned int flags)
 {
 	unsigned int nofs = memalloc_nofs_save();
-	int ret;
+	int ret = -EINTR;
 
 	if (f->bdev)
 		ret = write_bdev(f, pieces, n, length, offset, flags);
-	else
+	else if (current->flags & PF_KTHREAD || rlimit(RLIMIT_FSIZE) == RLIM_INFINITY)
 		ret = write_regular(f, pieces, n, length, offset, flags);
+	if (ret == -EINTR)
+		ret = write_by_thread(f, pieces, n, length, offset, flags);
 	memalloc_nofs_restore(nofs);
 	return ret;
 }
@@ -283,4 +327,15 @@ void rvm_file_invalidate(struct rvm_file *f, u64 offset, u64 length)
 	if (f->bdev && length && mapping->nrpages)
 		invalidate_inode_pages2_range(mapping, offset >> PAGE_SHIFT,
 					      (offset + length - 1) >> PAGE_SHIFT);
+}
+
+int rvm_file_init(void)
+{
+	rvm_file_workqueue = alloc_workqueue("rvm-write", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return rvm_file_workqueue ? 0 : -ENOMEM;
+}
+
+void rvm_file_exit(void)
+{
+	destroy_workqueue(rvm_file_workqueue);
 }

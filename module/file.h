@@ -55,4 +55,7 @@ int rvm_file_flush(struct rvm_file *f);
 /* Drop what the page cache keeps of the file, so that others read what we wrote. */
 void rvm_file_invalidate(struct rvm_file *f, u64 offset, u64 length);
 
+int rvm_file_init(void);
+void rvm_file_exit(void);
+
 #endif

@@ -45,12 +45,10 @@ err_image:
 	return NULL;
 }
 
-void rvm_image_logged(struct rvm_image *image, u64 position, u64 sequence)
+void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence)
 {
 	struct rvm_log *log = image->segment->log;
 
-	if (image->first != RVM_NOWHERE)
-		return;
 	image->first = position;
 	image->first_sequence = sequence;
 	if (image->writing != RVM_NOWHERE)
@@ -108,7 +106,13 @@ void rvm_image_drop_all(struct rvm_segment *segment)
 	unsigned long index;
 
 	xa_for_each(&segment->images, index, image) {
-		folio_clear_dirty_for_io(image->folio);
+		struct folio *folio = image->folio;
+
+		folio_get(folio);
+		folio_lock(folio);
+		folio_clear_dirty_for_io(folio);
 		drop(image);
+		folio_unlock(folio);
+		folio_put(folio);
 	}
 }

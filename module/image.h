@@ -19,6 +19,8 @@
 
 struct rvm_segment;
 
+#define RVM_NOWHERE	U64_MAX		/* a position in the log that is none */
+
 struct rvm_image {
 	struct list_head node;		/* list_lock: log->logged, ->loose or truncation's own */
 	struct rvm_segment *segment;
@@ -46,8 +48,14 @@ static inline void *rvm_image_current(struct rvm_image *image)
 /* The image of a locked, uptodate folio of the segment: found or made. NULL: no memory. */
 struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio);
 
+void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence);
+
 /* The record at `position` changed it.  Under commit_lock. */
-void rvm_image_logged(struct rvm_image *image, u64 position, u64 sequence);
+static inline void rvm_image_logged(struct rvm_image *image, u64 position, u64 sequence)
+{
+	if (image->first == RVM_NOWHERE)
+		rvm_image_first_logged(image, position, sequence);
+}
 
 /* Write-protect the page; drop the image if it's clean.  Under truncate_lock. */
 void rvm_image_clean(struct rvm_image *image);

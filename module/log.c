@@ -22,57 +22,46 @@ static DEFINE_MUTEX(rvm_logs_lock);
 
 /* --- the ring ----------------------------------------------------------- */
 
-static void *ring_at(struct rvm_log *log, u64 position, size_t *room)
+static u8 *ring_at(struct rvm_log *log, u64 position)
 {
-	u32 at = position & (log->ring_size - 1);
-
-	*room = log->ring_size - at;
-	return log->ring + at;
+	return log->ring + (position & (log->ring_size - 1));
 }
 
 /* Bring the record's checksum up to what has been appended. */
 static void sum_appended(struct rvm_log *log)
 {
-	while (log->crced < log->appended) {
-		size_t n;
-		void *from = ring_at(log, log->crced, &n);
-
-		n = min_t(u64, n, log->appended - log->crced);
-		log->crc = rvm_crc32c(log->crc, from, n);
-		log->crced += n;
-	}
+	log->crc = rvm_crc32c(log->crc, ring_at(log, log->crced), log->appended - log->crced);
+	log->crced = log->appended;
 }
 
 /* The ring is full in the middle of a record: write what is whole blocks. */
 static int make_room(struct rvm_log *log)
 {
 	u64 whole = round_down(log->appended, log->file.block);
+	int ret;
 
 	sum_appended(log);
 	atomic64_set(&log->ready, whole);
-	return rvm_log_flush(log, whole);
+	ret = rvm_log_flush(log, whole);
+	log->limit = atomic64_read(&log->durable) + log->ring_size;
+	return ret;
 }
 
-int rvm_log_append(struct rvm_log *log, const void *data, size_t length)
+int rvm_log_append_slowly(struct rvm_log *log, const void *data, size_t length)
 {
 	while (length) {
-		u64 left = atomic64_read(&log->durable) + log->ring_size - log->appended;
-		size_t n;
-		void *to;
-		int ret;
+		size_t n = min_t(u64, length, log->limit - log->appended);
 
-		if (!left) {
-			ret = make_room(log);
-			if (ret)
-				return ret;
-			continue;
-		}
-		to = ring_at(log, log->appended, &n);
-		n = min3((u64)n, left, (u64)length);
-		memcpy(to, data, n);
+		memcpy(ring_at(log, log->appended), data, n);
 		log->appended += n;
 		data += n;
 		length -= n;
+		if (length) {
+			int ret = make_room(log);
+
+			if (ret)
+				return ret;
+		}
 	}
 	return 0;
 }
@@ -84,6 +73,7 @@ void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges)
 	log->appending = log->appended;
 	log->crced = log->appended;
 	log->crc = RVM_CRC_SEED;
+	log->limit = atomic64_read(&log->durable) + log->ring_size;
 	rvm_record_header_init(&header, log->status, log->sequence, 1, length, ranges,
 			       ktime_get_coarse_real_ns());
 	/* If this fails because the ring can't be written out, so does what follows. */
@@ -98,20 +88,18 @@ int rvm_log_end(struct rvm_log *log, u64 length)
 	sum_appended(log);
 	rvm_record_trailer_init(&trailer, length, log->crc);
 	ret = rvm_log_append(log, &trailer, sizeof(trailer));
-	if (ret)
-		return ret;
-	log->sequence++;
-	return 0;
+	if (!ret)
+		log->sequence++;
+	return ret;
 }
 
 u64 rvm_log_seal(struct rvm_log *log)
 {
 	u32 gap = rvm_filler_length(log->appended, log->file.block);
-	size_t room;
 
-	/* Ring and durable are block-aligned: there is room, and no wrap, up to the boundary. */
+	/* Ring and durable are block-aligned: there is room up to the boundary. */
 	if (gap)
-		rvm_filler_init(ring_at(log, log->appended, &room), gap);
+		rvm_filler_init(ring_at(log, log->appended), gap);
 	log->appended += gap;
 	atomic64_set(&log->ready, log->appended);
 	return log->appended;
@@ -350,12 +338,43 @@ static void free_pages_of(struct page **pages, unsigned int n)
 	kvfree(pages);
 }
 
+static struct page **alloc_pages_of(unsigned int n, unsigned int room)
+{
+	struct page **pages = kvcalloc(room, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	unsigned int i;
+
+	for (i = 0; pages && i < n; i++) {
+		pages[i] = alloc_page(GFP_KERNEL_ACCOUNT);
+		if (!pages[i]) {
+			free_pages_of(pages, i);
+			return NULL;
+		}
+	}
+	return pages;
+}
+
+/* Mapped twice in a row, so that what wraps is contiguous all the same. */
+static int alloc_ring(struct rvm_log *log)
+{
+	unsigned int n;
+
+	log->ring_size = roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10);
+	n = log->ring_size >> PAGE_SHIFT;
+	log->ring_pages = alloc_pages_of(n, 2 * n);
+	if (!log->ring_pages)
+		return -ENOMEM;
+	memcpy(log->ring_pages + n, log->ring_pages, n * sizeof(*log->ring_pages));
+	log->ring = vmap(log->ring_pages, 2 * n, VM_MAP, PAGE_KERNEL);
+	log->pieces = kvcalloc(n + 1, sizeof(*log->pieces), GFP_KERNEL);
+	return log->ring && log->pieces ? 0 : -ENOMEM;
+}
+
 static void free_log(struct rvm_log *log)
 {
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
 	kvfree(log->pieces);
-	kvfree(log->ring_pages);
-	vfree(log->ring);
+	vunmap(log->ring);
+	free_pages_of(log->ring_pages, log->ring_size >> PAGE_SHIFT);
 	vfree(log->slot);
 	vfree(log->status);
 	xa_destroy(&log->waiting);
@@ -368,7 +387,6 @@ static void free_log(struct rvm_log *log)
 static struct rvm_log *alloc_log(struct inode *key)
 {
 	struct rvm_log *log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
-	unsigned int i, pages;
 
 	if (!log)
 		return NULL;
@@ -388,31 +406,16 @@ static struct rvm_log *alloc_log(struct inode *key)
 	INIT_WORK(&log->truncate_work, rvm_truncate_work);
 	log->truncate_at = RVM_TRUNCATE_DEFAULT;
 
-	log->ring_size = roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10);
-	pages = log->ring_size >> PAGE_SHIFT;
 	log->status = vzalloc(sizeof(*log->status));
 	log->slot = vzalloc(RVM_STATUS_SIZE);
-	log->ring = __vmalloc(log->ring_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	log->ring_pages = kvcalloc(pages, sizeof(*log->ring_pages), GFP_KERNEL);
-	log->pieces = kvcalloc(pages + 1, sizeof(*log->pieces), GFP_KERNEL);
-	log->bounce = kvcalloc(RVM_TRUNCATE_BATCH, sizeof(*log->bounce), GFP_KERNEL);
-	if (!log->status || !log->slot || !log->ring || !log->ring_pages || !log->pieces ||
-	    !log->bounce)
-		goto err;
-	for (i = 0; i < pages; i++)
-		log->ring_pages[i] = vmalloc_to_page(log->ring + i * PAGE_SIZE);
-	for (i = 0; i < RVM_TRUNCATE_BATCH; i++) {
-		log->bounce[i] = alloc_page(GFP_KERNEL_ACCOUNT);
-		if (!log->bounce[i])
-			goto err;
+	log->bounce = alloc_pages_of(RVM_TRUNCATE_BATCH, RVM_TRUNCATE_BATCH);
+	if (!log->status || !log->slot || !log->bounce || alloc_ring(log)) {
+		free_log(log);
+		return NULL;
 	}
 	ihold(key);
 	log->key = key;
 	return log;
-
-err:
-	free_log(log);
-	return NULL;
 }
 
 static struct rvm_log *find_log(struct inode *key)

@@ -30,6 +30,7 @@
 #include "core/record.h"
 #include "core/status.h"
 #include "module/file.h"
+#include "module/image.h"
 
 struct rvm_log {
 	struct kref ref;		/* log descriptors and segments */
@@ -53,10 +54,11 @@ struct rvm_log {
 
 	/* commit_lock */
 	struct mutex commit_lock;
-	u8 *ring;			/* the log's end, on its way to the disk */
+	u8 *ring;			/* the log's end, on its way to the disk; mapped twice */
 	struct page **ring_pages;
 	u32 ring_size;			/* power of two */
 	u64 appended;			/* position after the last record or filler */
+	u64 limit;			/* what is appended to here needs no log write first */
 	u64 sequence;			/* of the next commit */
 	u64 crced;			/* the record being appended is summed up to here */
 	u32 crc;
@@ -90,8 +92,6 @@ struct rvm_log {
 	u64 truncations, recovered_records;			/* truncate_lock, attach_lock */
 };
 
-#define RVM_NOWHERE	U64_MAX
-
 /* Module parameters. */
 extern unsigned int rvm_ring_kib;
 
@@ -119,7 +119,17 @@ static inline bool rvm_log_fits(struct rvm_log *log, u64 size)
  * ring was full and writing it out failed: then the log has failed.
  */
 void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges);
-int rvm_log_append(struct rvm_log *log, const void *data, size_t length);
+int rvm_log_append_slowly(struct rvm_log *log, const void *data, size_t length);
+
+static inline int rvm_log_append(struct rvm_log *log, const void *data, size_t length)
+{
+	if (unlikely(length > log->limit - log->appended))
+		return rvm_log_append_slowly(log, data, length);
+	memcpy(log->ring + (log->appended & (log->ring_size - 1)), data, length);
+	log->appended += length;
+	return 0;
+}
+
 int rvm_log_end(struct rvm_log *log, u64 length);
 
 /* Fill up to a block boundary, so that all appended may be written: its end. */

@@ -11,6 +11,7 @@
 
 #include "module/area.h"
 #include "module/commit.h"
+#include "module/file.h"
 #include "module/log.h"
 #include "module/recover.h"
 #include "module/segment.h"
@@ -329,21 +330,21 @@ static struct miscdevice rvm_device = {
 
 static int __init rvm_init(void)
 {
-	int ret = rvm_segment_init();
+	int ret = rvm_file_init();
 
 	if (ret)
 		return ret;
 	rvm_device.mode = rvm_device_mode;
 	ret = misc_register(&rvm_device);
 	if (ret)
-		rvm_segment_exit();
+		rvm_file_exit();
 	return ret;
 }
 
 static void __exit rvm_exit(void)
 {
 	misc_deregister(&rvm_device);
-	rvm_segment_exit();
+	rvm_file_exit();
 }
 
 module_init(rvm_init);

@@ -17,7 +17,23 @@
 
 #define RVM_FS_MAGIC	0x52564d21	/* "RVM!" */
 
+/* Mounted while there are segments: a mount holds a reference to the module. */
 static struct vfsmount *rvm_mount;
+static int rvm_mounts;
+
+/* --- the file system ---------------------------------------------------- */
+
+static int rvm_fs_init_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, RVM_FS_MAGIC) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type rvm_fs_type = {
+	.name			= "rvm",
+	.owner			= THIS_MODULE,
+	.init_fs_context	= rvm_fs_init_context,
+	.kill_sb		= kill_anon_super,
+};
 
 /* --- pages -------------------------------------------------------------- */
 
@@ -59,11 +75,26 @@ static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+static vm_fault_t rvm_orphan_fault(struct vm_fault *vmf)
+{
+	return VM_FAULT_SIGBUS;
+}
+
+static const struct vm_operations_struct rvm_orphan_vm_ops = {
+	.fault	= rvm_orphan_fault,
+};
+
 static void rvm_region_open(struct vm_area_struct *vma)
 {
 	struct rvm_region *region = vma->vm_private_data;
 	struct rvm_log *log = region->segment->log;
 
+	/* A fork after MADV_DOFORK: nothing is inherited all the same. */
+	if (vma->vm_mm != region->process->mm) {
+		vma->vm_private_data = NULL;
+		vma->vm_ops = &rvm_orphan_vm_ops;
+		return;
+	}
 	mutex_lock(&log->commit_lock);
 	region->maps++;
 	mutex_unlock(&log->commit_lock);
@@ -223,6 +254,7 @@ static void detach(struct rvm_segment *segment)
 	/* The page cache goes now, even if somebody still looks at the inode. */
 	truncate_inode_pages(segment->inode->i_mapping, 0);
 	iput(segment->inode);
+	simple_release_fs(&rvm_mount, &rvm_mounts);
 	rvm_file_close(&segment->file);
 	iput(segment->key);
 	xa_destroy(&segment->images);
@@ -262,10 +294,16 @@ void rvm_segment_detach_all(struct rvm_log *log)
 static struct inode *make_inode(struct rvm_segment *segment)
 {
 	static const struct inode_operations iops = { .setattr = rvm_segment_setattr };
-	struct inode *inode = alloc_anon_inode(rvm_mount->mnt_sb);
+	struct inode *inode;
+	int ret = simple_pin_fs(&rvm_fs_type, &rvm_mount, &rvm_mounts);
 
-	if (IS_ERR(inode))
+	if (ret)
+		return ERR_PTR(ret);
+	inode = alloc_anon_inode(rvm_mount->mnt_sb);
+	if (IS_ERR(inode)) {
+		simple_release_fs(&rvm_mount, &rvm_mounts);
 		return inode;
+	}
 	inode->i_op = &iops;
 	inode->i_private = segment;
 	inode->i_mapping->a_ops = &rvm_segment_aops;
@@ -406,29 +444,4 @@ struct file *rvm_segment_attach(struct rvm_log *log, int fd, const char *name, u
 	mutex_unlock(&log->attach_lock);
 	fput(theirs);
 	return file;
-}
-
-/* --- the file system ---------------------------------------------------- */
-
-static int rvm_fs_init_context(struct fs_context *fc)
-{
-	return init_pseudo(fc, RVM_FS_MAGIC) ? 0 : -ENOMEM;
-}
-
-static struct file_system_type rvm_fs_type = {
-	.name			= "rvm",
-	.owner			= THIS_MODULE,
-	.init_fs_context	= rvm_fs_init_context,
-	.kill_sb		= kill_anon_super,
-};
-
-int rvm_segment_init(void)
-{
-	rvm_mount = kern_mount(&rvm_fs_type);
-	return PTR_ERR_OR_ZERO(rvm_mount);
-}
-
-void rvm_segment_exit(void)
-{
-	kern_unmount(rvm_mount);
 }

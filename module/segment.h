@@ -63,7 +63,4 @@ void rvm_segment_detach_unused(struct rvm_log *log);
 /* The log closes: let go of all. */
 void rvm_segment_detach_all(struct rvm_log *log);
 
-int rvm_segment_init(void);
-void rvm_segment_exit(void);
-
 #endif

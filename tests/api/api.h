@@ -64,27 +64,43 @@ static int UNUSED remove_one(const char *path, const struct stat *st, int flag, 
 	return remove(path);
 }
 
+static void UNUSED make_files_in(struct __test_metadata *_metadata, struct files *f,
+				 const char *folder)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(f->dir, sizeof(f->dir), "%s/rvm-test.XXXXXX", tmp ? tmp : folder);
+	ASSERT_NE(NULL, mkdtemp(f->dir));
+	ASSERT_EQ(0, chmod(f->dir, 0777));
+	snprintf(f->log, sizeof(f->log), "%s/log", f->dir);
+	snprintf(f->segment, sizeof(f->segment), "%s/segment", f->dir);
+}
+
+static void UNUSED make_files(struct __test_metadata *_metadata, struct files *f)
+{
+	make_files_in(_metadata, f, "/tmp");
+}
+
+static void UNUSED remove_files(const struct files *f)
+{
+	nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 FIXTURE(api) {
 	struct files f;
 };
 
 FIXTURE_SETUP(api)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(self->f.dir, sizeof(self->f.dir), "%s/rvm-test.XXXXXX", tmp ? tmp : "/tmp");
-	ASSERT_NE(NULL, mkdtemp(self->f.dir));
-	ASSERT_EQ(0, chmod(self->f.dir, 0777));
-	snprintf(self->f.log, sizeof(self->f.log), "%s/log", self->f.dir);
-	snprintf(self->f.segment, sizeof(self->f.segment), "%s/segment", self->f.dir);
+	make_files(_metadata, &self->f);
 }
 
 FIXTURE_TEARDOWN(api)
 {
-	nftw(self->f.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	remove_files(&self->f);
 }
 
-#define TESTS_ARGS struct __test_metadata UNUSED *_metadata, const struct files UNUSED *f
+#define CHILD_ARGS struct __test_metadata UNUSED *_metadata, const struct files UNUSED *f
 
 /*
  * Run fn in a process of its own: what it starts ends with it, whether it

@@ -362,7 +362,7 @@ TEST_F(api, create_log_fails)
 	OK(rvm_terminate());
 }
 
-static void use_log_of_4096(TESTS_ARGS)
+static void use_log_of_4096(CHILD_ARGS)
 {
 	rvm_region_t region;
 
@@ -382,8 +382,9 @@ TEST_F(api, log_of_4096)
 	EXPECT_EQ(STATUS_AREA + 4096, file_size(f->log));
 	start(f);
 	OK(map_segment(f, &region));
-	for (int i = 0; i < 50; i++)
+	for (int i = 0; i < 50; i++) {
 		ASSERT_TRUE(all_are(region.vmaddr + 100 * i, i, 100));
+	}
 	OK(rvm_terminate());
 }
 
@@ -592,14 +593,14 @@ TEST_F(api, log_of_another_owner)
 	EXPECT_EQ(0, flock(fd, LOCK_EX | LOCK_NB));
 }
 
-static void after_fork(TESTS_ARGS)
+static void after_fork(CHILD_ARGS)
 {
 	all_calls_give(_metadata, RVM_EINIT);
 	CODE(RVM_EINIT, RVM_INIT(NULL));
 	CODE(RVM_EINIT, start_with(f, MIB, 0));
 }
 
-static void start_and_die(TESTS_ARGS)
+static void start_and_die(CHILD_ARGS)
 {
 	start(f);
 	die();

@@ -21,6 +21,7 @@
 #define SEGMENT_LENGTH	(1 << 16)
 
 static long *accounts;			/* recoverable memory */
+static unsigned long recovered;		/* transactions, when the log was opened */
 
 static void check(rvm_return_t ret, const char *what)
 {
@@ -50,9 +51,7 @@ static void open_bank(char *log, char *segment, int create)
 	}
 	check(RVM_INIT(&options), log);
 	check(rvm_get_engine_counters(&counters), "counters");
-	if (counters.recovered_records)
-		printf("%s engine: recovered %llu transactions from the log\n", rvm_get_engine(),
-		       (unsigned long long)counters.recovered_records);
+	recovered = counters.recovered_records;
 
 	rvm_init_region(&region);
 	region.data_dev = segment;
@@ -151,6 +150,8 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	open_bank(argv[1], argv[2], create);
+	if (recovered && strcmp(command, "watch") && strcmp(command, "stop"))
+		printf("recovered %lu transaction%s from the log\n", recovered, recovered == 1 ? "" : "s");
 	if (create)
 		found();
 	if (moves)

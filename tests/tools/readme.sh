@@ -9,7 +9,7 @@ top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 build=$(cd "$top" && readlink -m "${BUILD:-build}")
 
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$top/README.md" >count.c
-# the indented session: commands, and what they print
+# the indented lines: commands, and what they print
 awk '/^    \$ cc / { on = 1 } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$top/README.md" >expected
 [ -s count.c ] && [ -s expected ] || { echo "there is no program in README.md any more"; exit 1; }
 

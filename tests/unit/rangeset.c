@@ -209,6 +209,56 @@ TEST(fill_up)
 	}
 }
 
+/* One range over any run of others, within a chunk and across several. */
+TEST(swallow)
+{
+	struct rvm_rangeset set;
+	u8 map[MAP_SIZE];
+	int n = 3 * CHUNK_RANGES + 5, first, last, i;
+
+	for (first = 0; first < n; first++) {
+		for (last = first; last < n; last++) {
+			rvm_rangeset_init(&set);
+			memset(map, 0, sizeof(map));
+			for (i = 0; i < n; i++) {
+				rvm_rangeset_add(&set, 2 * i, 1, NULL, NULL);
+				map[2 * i] = 1;
+			}
+			ASSERT_EQ(rvm_rangeset_add(&set, 2 * first, 2 * (last - first) + 1,
+						   NULL, NULL), 0);
+			memset(map + 2 * first, 1, 2 * (last - first) + 1);
+			check(_metadata, &set, map);
+			rvm_rangeset_clear(&set);
+		}
+	}
+	ASSERT_EQ(allocated, 0);
+}
+
+/* Many ranges that merge into few leave few chunks. */
+TEST(shrink)
+{
+	struct rvm_rangeset set;
+	u64 n = 100 * CHUNK_RANGES, i, at;
+	int order;
+
+	for (order = 0; order < 2; order++) {
+		rvm_rangeset_init(&set);
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(rvm_rangeset_add(&set, 16 * i, 8, NULL, NULL), 0);
+		ASSERT_GE(allocated, 100);
+		/* All but the last of each chunk become one. */
+		for (i = 0; i < 100; i++) {
+			at = (order ? 99 - i : i) * CHUNK_RANGES * 16;
+			ASSERT_EQ(rvm_rangeset_add(&set, at, (CHUNK_RANGES - 2) * 16 + 8,
+						   NULL, NULL), 0);
+		}
+		ASSERT_EQ(set.ranges, 200);
+		ASSERT_LE(allocated, 20);
+		rvm_rangeset_clear(&set);
+	}
+	ASSERT_EQ(allocated, 0);
+}
+
 TEST(limits)
 {
 	struct rvm_rangeset set;
@@ -279,31 +329,52 @@ TEST(out_of_memory)
 }
 
 /* Quick whatever the order; the harness kills a test after 30 seconds. */
-TEST(a_million)
+static void a_million(struct __test_metadata *_metadata, u64 first, u64 step)
 {
 	struct rvm_rangeset set;
 	u64 n = 1000000, i, at, start, length;
-	int order;
 
-	for (order = 0; order < 3; order++) {
-		rvm_rangeset_init(&set);
-		for (i = 0; i < n; i++) {
-			at = order == 0 ? i : order == 1 ? n - 1 - i : i * 7368787 % n;
-			ASSERT_EQ(rvm_rangeset_add(&set, at * 16, 8, NULL, NULL), 0);
-		}
-		ASSERT_EQ(set.ranges, n);
-		ASSERT_EQ(set.bytes, 8 * n);
-		for (i = 0, at = 0; rvm_rangeset_next(&set, at, &start, &length); i++) {
-			ASSERT_EQ(start, i * 16);
-			ASSERT_EQ(length, 8);
-			at = start + length;
-		}
-		ASSERT_EQ(i, n);
-		ASSERT_EQ(rvm_rangeset_add(&set, 3, 16 * n, NULL, NULL), 0);
-		ASSERT_EQ(set.ranges, 1);
-		rvm_rangeset_clear(&set);
+	rvm_rangeset_init(&set);
+	for (i = 0; i < n; i++) {
+		at = (first + i * step) % n;
+		ASSERT_EQ(rvm_rangeset_add(&set, at * 16, 8, NULL, NULL), 0);
 	}
-	for (i = 0; i < n; i++)
+	ASSERT_EQ(set.ranges, n);
+	ASSERT_EQ(set.bytes, 8 * n);
+	for (i = 0, at = 0; rvm_rangeset_next(&set, at, &start, &length); i++) {
+		ASSERT_EQ(start, i * 16);
+		ASSERT_EQ(length, 8);
+		at = start + length;
+	}
+	ASSERT_EQ(i, n);
+	ASSERT_EQ(rvm_rangeset_add(&set, 3, 16 * n, NULL, NULL), 0);
+	ASSERT_EQ(set.ranges, 1);
+	rvm_rangeset_clear(&set);
+	ASSERT_EQ(allocated, 0);
+}
+
+TEST(a_million_ascending)
+{
+	a_million(_metadata, 0, 1);
+}
+
+TEST(a_million_descending)
+{
+	a_million(_metadata, 999999, 999999);
+}
+
+TEST(a_million_scattered)
+{
+	a_million(_metadata, 0, 7368787);
+}
+
+TEST(a_million_that_merge)
+{
+	struct rvm_rangeset set;
+	int i;
+
+	rvm_rangeset_init(&set);
+	for (i = 0; i < 1000000; i++)
 		ASSERT_EQ(rvm_rangeset_add(&set, random_u64() >> 24, random_below(1 << 20),
 					   NULL, NULL), 0);
 	rvm_rangeset_clear(&set);

@@ -87,35 +87,27 @@ TEST_F(status, round_trip)
 	EXPECT_EQ(find(t, "/dev/disk/by-id/something"), 2);
 }
 
-/* The layout is what docs/format.md says, wherever this was compiled. */
+/* The example in docs/format.md. */
 TEST_F(status, layout)
 {
 	static const u8 expected[] = {
-		'R', 'V', 'M', '-', 'L', 'O', 'G', 0,
-		1, 0, 0, 0, 0x3e, 0x90, 0xa2, 0xf9,
-		0x78, 0, 0, 0, 1, 0, 0, 0,
-		1, 0, 0, 0, 0, 0, 0, 0,
-		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
-		7, 0, 0, 0, 0, 0, 0, 0,
-		0, 0, 0x10, 0, 0, 0, 0, 0,
-		0x18, 0, 0, 0, 0, 0, 0, 0,
-		2, 0, 0, 0, 0, 0, 0, 0,
-		0, 2, 0, 0, 0, 0, 0, 0,
-		5, 0, 0, 0, 0, 0, 0, 0,
-		0x39, 0x30, 0, 0, 0, 0, 0, 0,
-		2, 0, 0, 0, 0, 0, 0, 0,
-		1, 0, 0, 0, 5, 0, 0, 0,
-		'/', 's', 'e', 'g', '1', 0, 0, 0,
+		0x52, 0x56, 0x4d, 0x2d, 0x4c, 0x4f, 0x47, 0x00, 0x01, 0x00, 0x00, 0x00, 0xec, 0x86, 0x2d, 0xa2,
+		0x78, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+		0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+		0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+		0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0x36, 0xfe, 0x9c, 0x97, 0x17,
+		0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00, 0x00,
+		0x2f, 0x73, 0x65, 0x67, 0x31, 0x00, 0x00, 0x00,
 	};
 	u32 i;
 
+	rvm_status_init(self->s, 0x1122334455667788, 65536, 1700000000000000000ull);
+	self->s->generation = 1;
+	self->s->incarnation = 1;
 	add(self->s, "/seg1");
-	self->s->incarnation = 7;
-	self->s->head = 24;
-	self->s->head_sequence = 2;
-	self->s->start = 512;
-	self->s->start_sequence = 5;
 	ASSERT_EQ(rvm_status_encode(self->s, self->slots), sizeof(expected));
+	EXPECT_EQ(rvm_status_offset(self->s), 0);
 	for (i = 0; i < sizeof(expected); i++)
 		EXPECT_EQ(self->slots->byte[i], expected[i])
 			TH_LOG("byte %u", i);
@@ -232,6 +224,16 @@ TEST_F(status, fields)
 	BAD_FIELD(used, cpu_to_le32(sizeof(*d) - 8));
 	BAD_FIELD(used, cpu_to_le32(RVM_STATUS_SIZE));
 
+	/* Where no other field contradicts. */
+	self->s->start = self->s->head;
+	self->s->start_sequence = self->s->head_sequence;
+	GOOD_FIELD(area_length, cpu_to_le64(4096));
+	BAD_FIELD(area_length, 0);
+	rvm_dict_remove(self->s, 1);
+	rvm_dict_remove(self->s, 2);
+	GOOD_FIELD(next_segment, cpu_to_le32(1));
+	BAD_FIELD(next_segment, 0);
+
 	/* Above what a checksum could be taken of. */
 	rvm_status_encode(self->s, slot);
 	d->used = cpu_to_le32(RVM_STATUS_SIZE + 8);
@@ -279,6 +281,67 @@ TEST_F(status, dictionary_damage)
 		EXPECT_EQ(rvm_status_decode(self->t, slot), -EUCLEAN)
 			TH_LOG("%s", bad[i].what);
 	}
+}
+
+TEST_F(status, dictionary_damage_at_its_end)
+{
+	struct rvm_status_disk *d = (void *)self->slots;
+	struct rvm_dict_disk e;
+	u8 *dict = (u8 *)(d + 1);
+	u32 i, n, id;
+	char name[16];
+
+	/* Bytes that are no entry, behind all that there should be. */
+	add(self->s, "/aa");
+	add(self->s, "/bb");
+	rvm_status_encode(self->s, self->slots);
+	d->segments = cpu_to_le32(1);
+	e.name_length = cpu_to_le32(9);
+	memcpy(dict + 20, &e.name_length, 4);
+	reseal(d);
+	EXPECT_EQ(rvm_status_decode(self->t, self->slots), -EUCLEAN);
+
+	/* An empty name, before an id that reads as '/'. */
+	memset(self->slots, 0, sizeof(*self->slots));
+	self->s->next_segment = 100;
+	rvm_status_encode(self->s, self->slots);
+	d->used = cpu_to_le32(sizeof(*d) + 8 + 16);
+	e.id = cpu_to_le32(1);
+	e.name_length = 0;
+	memcpy(dict, &e, 8);
+	e.id = cpu_to_le32('/');
+	e.name_length = cpu_to_le32(2);
+	memcpy(dict + 8, &e, 8);
+	memcpy(dict + 16, "/b\0\0\0\0\0", 8);
+	reseal(d);
+	EXPECT_EQ(rvm_status_decode(self->t, self->slots), -EUCLEAN);
+
+	/* A name of one byte too many, which is there. */
+	for (i = RVM_NAME_MAX; i <= RVM_NAME_MAX + 1; i++) {
+		rvm_status_init(self->s, 1, 4096, 0);
+		rvm_status_encode(self->s, self->slots);
+		d->used = cpu_to_le32(sizeof(*d) + 8 + 4096);
+		d->segments = cpu_to_le32(1);
+		d->next_segment = cpu_to_le32(2);
+		e.id = cpu_to_le32(1);
+		e.name_length = cpu_to_le32(i);
+		memcpy(dict, &e, 8);
+		memset(dict + 8, '/', i);
+		reseal(d);
+		EXPECT_EQ(rvm_status_decode(self->t, self->slots), i > RVM_NAME_MAX ? -EUCLEAN : 0);
+	}
+
+	/* A full dictionary whose last name goes on behind it. */
+	rvm_status_init(self->s, 1, 4096, 0);
+	for (n = 0; n < RVM_DICT_MAX / 16; n++) {
+		snprintf(name, sizeof(name), "/%07u", n);
+		ASSERT_EQ(rvm_dict_add(self->s, name, 8, &id), 0);
+	}
+	ASSERT_EQ(rvm_status_encode(self->s, self->slots), n * 16 + sizeof(*d));
+	e.name_length = cpu_to_le32(RVM_NAME_MAX);
+	memcpy(dict + 16 * n - 12, &e.name_length, 4);
+	reseal(d);
+	EXPECT_EQ(rvm_status_decode(self->t, self->slots), -EUCLEAN);
 }
 
 /* Any bytes as a dictionary: a clear answer, and in reasonable time. */

@@ -5,7 +5,7 @@
 
 here=$(dirname "$(readlink -f "$0")")
 top=$(readlink -f "$here/../..")
-build=$(readlink -m "$top/${BUILD:-build}")
+build=$(cd "$top" && readlink -m "${BUILD:-build}")
 me=tests/vm/${0##*/}
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -110,6 +110,7 @@ prepare() {
 			echo "$file"
 		done
 	done | awk '!seen[$1]++' >"$root/modules/order"
+	[ "${PIPESTATUS[0]}" = 0 ] || exit 2
 }
 
 build_module() {
@@ -173,7 +174,7 @@ boot() {
 	fi
 }
 
-splat_words='BUG:|WARNING:|KASAN:|UBSAN:|KCSAN:|Oops|general protection|kernel BUG|Kernel panic|ODEBUG'
+splat_words='BUG:|WARNING:|KASAN:|UBSAN:|KCSAN:|Oops|general protection|[Kk]ernel BUG|invalid opcode|Kernel panic|ODEBUG'
 splat_words+='|possible (recursive|circular|irq)|inconsistent lock state|suspicious RCU|lock held when returning'
 splat_words+='|INFO: (task|possible|trying|rcu)|blocked for more than|soft lockup|hard LOCKUP|detected stall|page dumped because'
 

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+"""Disks for a VM, which remember every write and flush and can be made to fail.
+
+They are exports of a small NBD server.  All of them share one list of events,
+so the order of events of different disks is known as well.  A disk is taken to
+have a volatile cache: a flush makes durable what had been written before it,
+and only that.
+"""
+import os
+import socket
+import struct
+import threading
+
+FLUSH = None	# in the place of an event's data
+SECTOR = 512
+
+_OPTION_MAGIC = b"IHAVEOPT"
+_REPLY_MAGIC = 0x3E889045565A9
+_OPT_ABORT, _OPT_GO = 2, 7
+_REP_ACK, _REP_INFO, _REP_ERR_UNSUP, _REP_ERR_UNKNOWN = 1, 3, 1 << 31 | 1, 1 << 31 | 6
+_READ, _WRITE, _DISCONNECT, _FLUSH = 0, 1, 2, 3
+_HAS_FLAGS, _SEND_FLUSH = 1, 4
+_EIO, _EINVAL = 5, 22
+
+
+class Disks:
+    """images: {name: bytes}.  path: where the server's socket is made."""
+
+    def __init__(self, images, path):
+        self.data = {name: bytearray(image) for name, image in images.items()}
+        self.events = []	# (name, offset, data), or (name, 0, FLUSH)
+        self.failed = []	# what did, for messages
+        self.plan = None	# [name, "write" or "flush", how many succeed before one fails]
+        self.control = None	# the disk whose second page takes plans
+        self._lock = threading.Lock()
+        self._path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._listener.close()
+        os.unlink(self._path)
+
+    def qemu_arguments(self):
+        """For QEMU: /dev/vda, vdb... in the order of the images."""
+        return " ".join(
+            f"-drive if=virtio,format=raw,cache=writeback,file.driver=nbd,file.export={name},"
+            f"file.server.type=unix,file.server.path={self._path}" for name in self.data)
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, connection.makefile("rwb") as stream:
+            try:
+                name = self._negotiate(stream)
+                while name is not None and self._request(stream, name):
+                    pass
+            except (OSError, EOFError, struct.error):
+                pass	# QEMU has been killed
+
+    def _negotiate(self, stream):
+        stream.write(b"NBDMAGIC" + _OPTION_MAGIC + struct.pack(">H", 3))
+        stream.flush()
+        stream.read(4)
+        while True:
+            magic, option, length = struct.unpack(">8sII", stream.read(16))
+            data = stream.read(length)
+
+            def reply(kind, payload=b""):
+                stream.write(struct.pack(">QIII", _REPLY_MAGIC, option, kind, len(payload)) + payload)
+
+            name = None
+            if magic != _OPTION_MAGIC:
+                return None
+            if option == _OPT_GO:
+                length, = struct.unpack_from(">I", data)
+                name = data[4:4 + length].decode()
+                if name in self.data:
+                    reply(_REP_INFO, struct.pack(">HQH", 0, len(self.data[name]),
+                                                 _HAS_FLAGS | _SEND_FLUSH))
+                    reply(_REP_ACK)
+                else:
+                    reply(_REP_ERR_UNKNOWN)
+                    name = None
+            else:
+                reply(_REP_ACK if option == _OPT_ABORT else _REP_ERR_UNSUP)
+            stream.flush()
+            if name or option == _OPT_ABORT:
+                return name
+
+    def _request(self, stream, name):
+        _, _, kind, handle, offset, length = struct.unpack(">IHHQQI", stream.read(28))
+        error, data = 0, b""
+        if kind == _DISCONNECT:
+            return False
+        if kind == _WRITE:
+            error = self._write(name, offset, stream.read(length))
+        elif kind == _FLUSH:
+            error = self._write(name, 0, FLUSH)
+        elif kind == _READ:
+            with self._lock:
+                data = bytes(self.data[name][offset:offset + length])
+        else:
+            error = _EINVAL
+        stream.write(struct.pack(">IIQ", 0x67446698, error, handle) + data)
+        stream.flush()
+        return True
+
+    def _write(self, name, offset, data):
+        with self._lock:
+            if name == self.control and offset == 4096:
+                words = data.split(b"\n")[0].decode().split()
+                self.plan = [words[0], words[1], int(words[2])] if words else None
+                return 0
+            if self.plan and self.plan[:2] == [name, "flush" if data is FLUSH else "write"]:
+                self.plan[2] -= 1
+                if self.plan[2] < 0:
+                    self.failed.append(f"{self.plan[1]} of {name}, at {offset}")
+                    self.plan = None
+                    return _EIO
+            if data is not FLUSH:
+                self.data[name][offset:offset + len(data)] = data
+            self.events.append((name, offset, data))
+            return 0
+
+
+def crash(images, events, random, exempt=()):
+    """What the disks hold if the power is cut after these events.
+
+    Of what was not flushed each write is there, is lost, or is torn: any of its
+    sectors are there. `exempt` disks have no cache.
+    """
+    images = {name: bytearray(image) for name, image in images.items()}
+    flushed = {name: 0 for name in images}
+    for i, (name, _, data) in enumerate(events):
+        if data is FLUSH or name in exempt:
+            flushed[name] = i + 1
+    # how much survives, and how much of that torn
+    there, torn = random.choice((0, 0.1, 0.5, 0.9, 1)), random.choice((0, 0.3, 1))
+    for i, (name, offset, data) in enumerate(events):
+        if data is FLUSH:
+            continue
+        if i < flushed[name]:
+            images[name][offset:offset + len(data)] = data
+        elif random.random() < there:
+            tear = random.random() < torn
+            for at in range(0, len(data), SECTOR):
+                if not tear or random.random() < 0.5:
+                    images[name][offset + at:offset + at + SECTOR] = data[at:at + SECTOR]
+    return images
