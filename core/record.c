@@ -62,16 +62,12 @@ static int move_window(struct rvm_scan *scan, u64 position, size_t length)
 {
 	const struct rvm_status *s = scan->status;
 	u64 from = block_start(position), end = block_end(position + length);
-	u64 lowest = from < s->head ? from : block_start(s->head);
 	size_t done, n;
 	int err;
 
 	/* Going backwards, what comes before is wanted next. */
-	if (scan->window_length && position < scan->window) {
+	if (scan->window_length && position < scan->window)
 		from = end > scan->buffer_length ? end - scan->buffer_length : 0;
-		if (from < lowest)
-			from = lowest;
-	}
 	end = block_end(turn_end(scan));
 	if (end > from + scan->buffer_length)
 		end = from + scan->buffer_length;
@@ -369,8 +365,6 @@ static int find_next(struct rvm_scan *scan)
 		bool before = scan->position < s->start;
 		u64 bound = before ? s->start : turn_end(scan);
 
-		if (before && scan->sequence > s->start_sequence)
-			return -EUCLEAN;
 		if (scan->position == s->start && scan->sequence != s->start_sequence)
 			return -EUCLEAN;
 		if (!before || scan->sequence < s->start_sequence) {
@@ -385,9 +379,8 @@ static int find_next(struct rvm_scan *scan)
 			continue;
 		if (!before)
 			return 0;
-		/* All that former openings wrote was found, or it is damaged. */
-		if (scan->sequence < s->start_sequence ||
-		    s->start - scan->position >= RVM_BLOCK_MAX)
+		/* If all that former openings wrote was found, it is less than a block. */
+		if (s->start - scan->position >= RVM_BLOCK_MAX)
 			return -EUCLEAN;
 		scan->position = s->start;
 	}

@@ -204,7 +204,9 @@ int user_segment_add(struct user_log *log, const char *name, size_t length, u32 
 		     struct user_segment **segment);
 int user_segment_open(struct user_segment *segment);
 void user_segment_drop(struct user_log *log, struct user_segment *segment);
-void user_segment_free_idle(struct user_log *log, u64 head_sequence);
+/* The segments that are not needed, given where the head is: out of a status, and out of memory. */
+void user_segment_forget_idle(struct user_log *log, struct rvm_status *status);
+void user_segment_free_idle(struct user_log *log);
 void user_segment_free_all(struct user_log *log);
 
 /* user_apply.c: the records from the head to `end` into their segments. truncating is held. */
@@ -233,8 +235,11 @@ int user_apply_run(struct user_apply *apply, size_t *kept, int *kept_error);
 
 /* user_recover.c */
 rvm_return_t user_recover(struct user_log *log, u64 length);
-/* Write the status, durably, with what it says now. status_lock is held. */
-int user_status_write(struct user_log *log);
+/*
+ * Make this the status, durably; if that fails, log->status is as before and
+ * the log has failed.  status_lock is held.
+ */
+int user_status_write(struct user_log *log, struct rvm_status *status);
 
 /* user_truncate.c */
 /* One epoch: what is acknowledged goes to the segments. 0, or -errno if the head could not reach it. */

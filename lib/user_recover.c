@@ -14,7 +14,7 @@
 
 #include "lib/user.h"
 
-int user_status_write(struct user_log *log)
+int user_status_write(struct user_log *log, struct rvm_status *status)
 {
 	u32 used;
 	int error;
@@ -24,10 +24,12 @@ int user_status_write(struct user_log *log)
 	pthread_mutex_unlock(&log->lock);
 	if (error)
 		return error;
-	used = rvm_status_encode(&log->status, log->slot);
-	error = user_file_log_write(log, rvm_status_offset(&log->status), log->slot,
+	used = rvm_status_encode(status, log->slot);
+	error = user_file_log_write(log, rvm_status_offset(status), log->slot,
 				    user_round_up(used, log->block));
-	if (error) {
+	if (!error) {
+		log->status = *status;
+	} else {
 		pthread_mutex_lock(&log->lock);
 		if (!log->failed)
 			log->failed = -error;
@@ -145,7 +147,7 @@ static int real_failure(struct user_apply *a)
 
 static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t kept)
 {
-	struct rvm_status *s = &log->status;
+	struct rvm_status *s = a->status;
 	u64 tail = a->scan.position, start = user_round_up(tail, log->block);
 	size_t i;
 	int error;
@@ -174,8 +176,11 @@ static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t 
 	log->head = s->head;
 	log->end = log->acknowledged = start;
 	log->next_sequence = log->acknowledged_sequence = a->scan.sequence;
-	user_segment_free_idle(log, kept < a->count ? s->head_sequence : UINT64_MAX);
-	return user_status_write(log);
+	user_segment_forget_idle(log, s);
+	error = user_status_write(log, s);
+	if (!error)
+		user_segment_free_idle(log);
+	return error;
 }
 
 static rvm_return_t recover(struct user_log *log, struct user_apply *a)

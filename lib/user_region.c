@@ -25,6 +25,19 @@ static size_t whole_pages(u64 length)
 	return user_round_up(length, sysconf(_SC_PAGESIZE));
 }
 
+static int write_status(struct user_log *log)
+{
+	struct rvm_status *status = malloc(sizeof(*status));
+	int error;
+
+	if (!status)
+		return -ENOMEM;
+	*status = log->status;
+	error = user_status_write(log, status);
+	free(status);
+	return error;
+}
+
 /* A new segment is in the dictionary, durably, before any record can name it. */
 static int new_segment(struct user_log *log, const char *name, struct user_segment **segment)
 {
@@ -38,7 +51,7 @@ static int new_segment(struct user_log *log, const char *name, struct user_segme
 	if (!error)
 		error = rvm_dict_add(&log->status, name, strlen(name), &s->id);
 	if (!error)
-		error = user_status_write(log);
+		error = write_status(log);
 	if (error)
 		user_segment_drop(log, s);
 	*segment = s;
@@ -71,7 +84,7 @@ static void put_segment(struct user_log *log, struct user_segment *segment)
 	segment->regions--;
 	/* if an epoch runs now, it does this when it ends */
 	if (truncating)
-		user_segment_free_idle(log, log->status.head_sequence);
+		user_segment_free_idle(log);
 	pthread_mutex_unlock(&log->status_lock);
 	if (truncating)
 		pthread_mutex_unlock(&log->truncating);

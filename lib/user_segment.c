@@ -78,19 +78,33 @@ void user_segment_drop(struct user_log *log, struct user_segment *segment)
 	segment_free(segment);
 }
 
-/* Give up what is neither mapped nor named by a record from head_sequence on. */
-void user_segment_free_idle(struct user_log *log, u64 head_sequence)
+/* Neither mapped nor named by a record from head_sequence on. */
+static bool is_idle(const struct user_segment *s, u64 head_sequence)
+{
+	return !s->regions && s->last_sequence < head_sequence;
+}
+
+void user_segment_forget_idle(struct user_log *log, struct rvm_status *status)
+{
+	struct user_segment *s;
+
+	for (s = log->segments; s; s = s->next)
+		if (is_idle(s, status->head_sequence))
+			rvm_dict_remove(status, s->id);
+}
+
+void user_segment_free_idle(struct user_log *log)
 {
 	struct user_segment *s, **link = &log->segments;
 
 	while ((s = *link)) {
-		if (s->regions || s->last_sequence >= head_sequence) {
+		if (is_idle(s, log->status.head_sequence)) {
+			*link = s->next;
+			rvm_dict_remove(&log->status, s->id);
+			segment_free(s);
+		} else {
 			link = &s->next;
-			continue;
 		}
-		*link = s->next;
-		rvm_dict_remove(&log->status, s->id);
-		segment_free(s);
 	}
 }
 

@@ -13,20 +13,23 @@
 
 #include "lib/user.h"
 
-static int advance(struct user_log *log, u64 head, u64 head_sequence)
+static int advance(struct user_log *log, struct rvm_status *status, u64 head, u64 head_sequence)
 {
 	int error;
 
 	pthread_mutex_lock(&log->status_lock);
-	log->status.head = head;
-	log->status.head_sequence = head_sequence;
+	*status = log->status;
+	status->head = head;
+	status->head_sequence = head_sequence;
 	/* a status has its head not behind the start of the incarnation */
-	if (log->status.start < head) {
-		log->status.start = head;
-		log->status.start_sequence = head_sequence;
+	if (status->start < head) {
+		status->start = head;
+		status->start_sequence = head_sequence;
 	}
-	user_segment_free_idle(log, head_sequence);
-	error = user_status_write(log);
+	user_segment_forget_idle(log, status);
+	error = user_status_write(log, status);
+	if (!error)
+		user_segment_free_idle(log);
 	pthread_mutex_unlock(&log->status_lock);
 	if (error)
 		return error;
@@ -54,7 +57,7 @@ static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_se
 		end_sequence = a->records[kept].sequence;
 	}
 	if (end != a->status->head)
-		error = advance(log, end, end_sequence);
+		error = advance(log, a->status, end, end_sequence);
 	return error ? error : -kept_error;
 }
 
@@ -65,13 +68,14 @@ int user_truncate_epoch(struct user_log *log)
 	int error;
 
 	pthread_mutex_lock(&log->lock);
-	error = -log->failed;
 	head = log->head;
 	end = log->acknowledged;
 	end_sequence = log->acknowledged_sequence;
+	error = head == end ? -log->failed : 0;
 	pthread_mutex_unlock(&log->lock);
-	if (error || head == end)
+	if (head == end)
 		return error;
+	/* if the log has failed, the segments get what is there all the same */
 	error = user_apply_init(&apply, log);
 	if (error)
 		return error;

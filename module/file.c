@@ -147,8 +147,14 @@ err_file:
 
 void rvm_file_close(struct rvm_file *f)
 {
-	if (f->file)
-		fput(f->file);	/* also drops the flock or the claim */
+	/*
+	 * Also drops the flock or the claim, and before anybody can notice: a
+	 * kernel thread's fput() would leave that to another.
+	 */
+	if (f->file && current->flags & PF_KTHREAD)
+		__fput_sync(f->file);
+	else if (f->file)
+		fput(f->file);
 	f->file = NULL;
 }
 

@@ -28,6 +28,7 @@ struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *foli
 	image->folio = folio;
 	image->first = RVM_NOWHERE;
 	image->writing = RVM_NOWHERE;
+	image->cold = false;
 	copy_page(rvm_image_committed(image), rvm_image_current(image));
 	if (xa_err(xa_store(&segment->images, folio->index, image, GFP_KERNEL_ACCOUNT)))
 		goto err_page;
@@ -49,6 +50,7 @@ void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence)
 {
 	struct rvm_log *log = image->segment->log;
 
+	image->cold = false;
 	image->first = position;
 	image->first_sequence = sequence;
 	if (image->writing != RVM_NOWHERE)

@@ -27,6 +27,7 @@ struct rvm_image {
 	pgoff_t index;
 	struct folio *folio;
 	struct page *page;
+	bool cold;			/* commit_lock: not logged since the last truncation */
 
 	/* commit_lock */
 	u64 first, first_sequence;	/* oldest record that speaks of it, or RVM_NOWHERE */

@@ -212,13 +212,28 @@ void rvm_log_scan_end(struct rvm_scan *scan)
 	vfree(scan->buffer);
 }
 
+/* Counts records per segment; seen: the last one that was counted. */
+struct count {
+	struct rvm_log *log;
+	struct xarray seen;
+	unsigned long record;
+};
+
 static int count_waiting(void *context, u32 segment, u64 offset, const void *data, u32 length)
 {
-	struct rvm_log *log = context;
-	void *entry = xa_load(&log->waiting, segment);
-	unsigned long n = entry ? xa_to_value(entry) : 0;
+	struct count *c = context;
+	void *entry;
+	int ret;
 
-	return xa_err(xa_store(&log->waiting, segment, xa_mk_value(n + 1), GFP_KERNEL));
+	entry = xa_load(&c->seen, segment);
+	if (entry && xa_to_value(entry) == c->record)
+		return 0;
+	ret = xa_err(xa_store(&c->seen, segment, xa_mk_value(c->record), GFP_KERNEL));
+	if (ret)
+		return ret;
+	entry = xa_load(&c->log->waiting, segment);
+	return xa_err(xa_store(&c->log->waiting, segment,
+			       xa_mk_value(entry ? xa_to_value(entry) + 1 : 1), GFP_KERNEL));
 }
 
 /*
@@ -244,6 +259,7 @@ static int fill_tail(struct rvm_log *log, u64 tail)
 static int find_tail(struct rvm_log *log)
 {
 	struct rvm_status *status = log->status;
+	struct count count = { .log = log };
 	struct rvm_scan scan;
 	u64 start;
 	int ret;
@@ -251,8 +267,10 @@ static int find_tail(struct rvm_log *log)
 	ret = rvm_log_scan_init(log, &scan);
 	if (ret)
 		return ret;
+	xa_init(&count.seen);
 	while ((ret = rvm_scan_next(&scan)) > 0) {
-		ret = rvm_scan_ranges(&scan, &scan.record, count_waiting, log);
+		count.record++;
+		ret = rvm_scan_ranges(&scan, &scan.record, count_waiting, &count);
 		if (ret)
 			break;
 		if (fatal_signal_pending(current)) {
@@ -260,6 +278,7 @@ static int find_tail(struct rvm_log *log)
 			break;
 		}
 	}
+	xa_destroy(&count.seen);
 	rvm_log_scan_end(&scan);
 	if (ret)
 		return ret;

@@ -120,6 +120,7 @@ static int apply_records(struct recovery *r, struct rvm_scan *scan, u64 *applied
 int rvm_recover(struct rvm_log *log, u64 *applied, u64 *kept)
 {
 	u64 first_kept = RVM_NOWHERE, first_kept_sequence = 0;
+	u64 old_kept, old_kept_sequence;
 	struct recovery r = { .log = log };
 	struct rvm_segment *segment;
 	struct rvm_scan scan;
@@ -134,15 +135,23 @@ int rvm_recover(struct rvm_log *log, u64 *applied, u64 *kept)
 	ret = rvm_log_scan_init(log, &scan);
 	if (ret)
 		goto out;
+	list_for_each_entry(segment, &log->segments, node)
+		segment->unfit = false;
 	ret = apply_records(&r, &scan, applied, kept, &first_kept, &first_kept_sequence);
 	rvm_log_scan_end(&scan);
 	if (ret)
 		goto out;
+	old_kept = log->kept;
+	old_kept_sequence = log->kept_sequence;
 	log->kept = first_kept;
 	log->kept_sequence = first_kept_sequence;
 	ret = rvm_truncate_locked(log);
-	if (ret)
+	if (ret) {
+		/* The next RECOVER applies all of them again. */
+		log->kept = old_kept;
+		log->kept_sequence = old_kept_sequence;
 		goto out;
+	}
 	log->recovered_records += *applied;
 	list_for_each_entry(segment, &log->segments, node) {
 		if (segment->unfit)

@@ -154,7 +154,12 @@ static void put_back(struct rvm_log *log, struct list_head *written)
 	mutex_unlock(&log->commit_lock);
 }
 
-/* Those written belong to the logged or the loose again; the loose may be clean by now. */
+/*
+ * Those written belong to the logged or the loose again.  The loose may be clean
+ * by now; but a page that has just been committed will likely be stored to again
+ * soon, and stays writable, with its image, until it has not been for a whole
+ * turn: that saves its next store a page fault.
+ */
 static void clean_images(struct rvm_log *log, struct list_head *written)
 {
 	struct rvm_image *image, *next;
@@ -171,6 +176,10 @@ static void clean_images(struct rvm_log *log, struct list_head *written)
 	while (!list_empty(&check)) {
 		image = list_first_entry(&check, struct rvm_image, node);
 		list_move_tail(&image->node, &log->loose);
+		if (!image->cold) {
+			image->cold = true;
+			continue;
+		}
 		spin_unlock(&log->list_lock);
 		mutex_unlock(&log->commit_lock);
 		rvm_image_clean(image);

@@ -246,6 +246,61 @@ TEST_F(threads, everything_at_once)
 	OK(rvm_terminate());
 }
 
+/* A region with a declared range stays, whoever wants to unmap it; without one it goes. */
+static rvm_region_t fleeting;
+
+static void *come_and_go(void *arg)
+{
+	for (int i = 0; i < 300; i++) {
+		rvm_region_t r = region_of(files.segment, 0, 0);
+		rvm_return_t code;
+
+		CHECK_OK(rvm_map(&r, NULL));
+		__atomic_store_n(&fleeting.vmaddr, r.vmaddr, __ATOMIC_SEQ_CST);
+		do {
+			code = rvm_unmap(&r);
+			CHECK(code == RVM_SUCCESS || code == RVM_EUNCOMMIT);
+		} while (code && !__atomic_load_n(&failures, __ATOMIC_SEQ_CST));
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_SEQ_CST);
+	return arg;
+}
+
+static void *hold_on(void *arg)
+{
+	rvm_tid_t tid;
+
+	rvm_init_tid(&tid);
+	while (!stopped() && !__atomic_load_n(&failures, __ATOMIC_SEQ_CST)) {
+		char *at = __atomic_load_n(&fleeting.vmaddr, __ATOMIC_SEQ_CST);
+		rvm_return_t code;
+
+		if (!at)
+			continue;
+		at += (long)arg * PAGE;
+		CHECK_OK(rvm_begin_transaction(&tid, restore));
+		code = rvm_set_range(&tid, at, 100);
+		CHECK(code == RVM_SUCCESS || code == RVM_ENOT_MAPPED);
+		if (!code)
+			memset(at, 1, 100);
+		CHECK_OK(rvm_abort_transaction(&tid));
+	}
+	return NULL;
+}
+
+static void *come_hold_and_go(void *arg)
+{
+	return arg ? hold_on(arg) : come_and_go(arg);
+}
+
+TEST_F(threads, range_holds_region)
+{
+	OK(start_with(&self->f, MIB, flags));
+	ASSERT_TRUE(make_file(self->f.segment, 64 * KIB, 0));
+	RUN(3, come_hold_and_go);
+	OK(rvm_terminate());
+}
+
 /* One tid, ended or aborted by all: one of them does it. */
 static rvm_tid_t contested;
 static int winners;
@@ -254,7 +309,7 @@ static void *end_it(void *arg)
 {
 	rvm_tid_t copy;
 
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 60; i++) {
 		rvm_return_t code;
 
 		if (!arg) {
@@ -266,7 +321,7 @@ static void *end_it(void *arg)
 		code = rvm_set_range(&copy, shared.vmaddr, 100);
 		CHECK(code == RVM_SUCCESS || code == RVM_ETID);
 		if ((i + (long)arg) % 2)
-			code = rvm_end_transaction(&copy, no_flush);
+			code = rvm_end_transaction(&copy, flush);
 		else
 			code = rvm_abort_transaction(&copy);
 		CHECK(code == RVM_SUCCESS || code == RVM_ETID);

@@ -132,23 +132,32 @@ class Disks:
             return 0
 
 
-def crash(images, events, random, exempt=()):
+def waiting(events, name):
+    """Which of the disk's writes were not flushed: indexes."""
+    found = []
+    for i in range(len(events) - 1, -1, -1):
+        if events[i][0] == name:
+            if events[i][2] is FLUSH:
+                break
+            found.insert(0, i)
+    return found
+
+
+def crash(images, events, random, exempt=(), there=None, torn=None):
     """What the disks hold if the power is cut after these events.
 
     Of what was not flushed each write is there, is lost, or is torn: any of its
-    sectors are there. `exempt` disks have no cache.
+    sectors are there.  How probable it is to be there, and then to be torn, is
+    random, too.  The `exempt` disks have no cache.
     """
     images = {name: bytearray(image) for name, image in images.items()}
-    flushed = {name: 0 for name in images}
-    for i, (name, _, data) in enumerate(events):
-        if data is FLUSH or name in exempt:
-            flushed[name] = i + 1
-    # how much survives, and how much of that torn
-    there, torn = random.choice((0, 0.1, 0.5, 0.9, 1)), random.choice((0, 0.3, 1))
+    if there is None:
+        there, torn = random.choice((0, 0.1, 0.5, 0.9, 1)), random.choice((0, 0.3, 1))
+    lost = {i for name in images if name not in exempt for i in waiting(events, name)}
     for i, (name, offset, data) in enumerate(events):
         if data is FLUSH:
             continue
-        if i < flushed[name]:
+        if i not in lost:
             images[name][offset:offset + len(data)] = data
         elif random.random() < there:
             tear = random.random() < torn
@@ -156,3 +165,12 @@ def crash(images, events, random, exempt=()):
                 if not tear or random.random() < 0.5:
                     images[name][offset + at:offset + at + SECTOR] = data[at:at + SECTOR]
     return images
+
+
+def hole(images, events, random, name, exempt=()):
+    """The same, but all is there except the first sector of what was not flushed of one disk."""
+    events = list(events)
+    for first in waiting(events, name)[:1]:
+        _, offset, data = events[first]
+        events[first] = (name, offset + SECTOR, data[SECTOR:])
+    return crash(images, events, random, exempt, there=1, torn=0)

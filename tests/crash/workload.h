@@ -77,10 +77,15 @@ static unsigned int changes_of(unsigned int thread, unsigned long n, unsigned in
 {
 	unsigned long r = mix(seed ^ mix(thread ^ mix(n ^ mix(round))));
 	unsigned int count = 1 + next_random(&r) % RANGES_MAX, i;
+	/* records alike, as one must be to take exactly the place of another */
+	bool alike = mix(seed ^ mix(round)) % 3 == 0;
 
+	if (alike)
+		count = 1;
 	for (i = 0; i < count; i++) {
 		c[i].segment = next_random(&r) % SEGMENTS;
-		c[i].length = 1 + next_random(&r) % (next_random(&r) % 32 ? 200 : LONGEST);
+		c[i].length = alike ? 64 :
+			      1 + next_random(&r) % (next_random(&r) % 32 ? 200 : LONGEST);
 		c[i].offset = 8 + next_random(&r) % (AREA - 8 - c[i].length);
 		c[i].fill = next_random(&r);
 	}

@@ -56,9 +56,9 @@
 /* --- files -------------------------------------------------------------- */
 
 struct files {
-	char dir[100];
-	char log[128];
-	char segment[128];
+	char dir[64];
+	char log[256];
+	char segment[256];
 };
 
 static int UNUSED remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -109,10 +109,6 @@ static bool UNUSED module_is_free(void)
 /* A log with so long a record area, and a segment of 64 KiB of zeros. */
 static int UNUSED make_files(struct files *f, unsigned long log_length)
 {
-	if (!module_is_free()) {
-		fprintf(stderr, "# something of an earlier test holds the module\n");
-		return -1;
-	}
 	strcpy(f->dir, "/tmp/rvm-kernel.XXXXXX");
 	if (!mkdtemp(f->dir))
 		return -1;
@@ -429,6 +425,10 @@ static void UNUSED close_world(struct world *w)
 
 static int UNUSED make_world(struct world *w, unsigned long log_length)
 {
+	if (!module_is_free()) {
+		fprintf(stderr, "# something of an earlier test holds the module\n");
+		return -1;
+	}
 	return make_files(&w->f, log_length) || open_world(w) ? -1 : 0;
 }
 

@@ -104,9 +104,10 @@ static inline void build_seal(struct build *b, const struct log *log, u64 sequen
 static inline void build_sum(struct build *b)
 {
 	u64 end = b->length - sizeof(struct rvm_record_trailer);
+	struct rvm_record_trailer t;
 
-	rvm_record_trailer_init((void *)(b->data + end), b->length,
-				rvm_crc32c(RVM_CRC_SEED, b->data, end));
+	rvm_record_trailer_init(&t, b->length, rvm_crc32c(RVM_CRC_SEED, b->data, end));
+	memcpy(b->data + end, &t, sizeof(t));
 }
 
 static inline void log_append(struct log *log, const struct build *b, u32 commits)

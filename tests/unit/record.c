@@ -140,18 +140,24 @@ TEST_F(log, filler_damage)
 		EXPECT_EQ(self->got->end, 0);
 		EXPECT_EQ(self->got->tail, 112);
 	}
-	/* A filler beyond the turn: head is in its block's middle. */
-	f.length = cpu_to_le32(400);
-	begin_at(self->log, 200);
-	self->log->s.start = 112 + AREA;
-	self->log->s.start_sequence++;
-	self->log->sequence++;
-	log_put(self->log, 112, &f, sizeof(f));
-	self->log->s.head_sequence = self->log->s.start_sequence;
-	self->log->s.head = 112 + 88;
-	self->log->s.start = 112 + AREA;
+	/* Of no length, it would be skipped for ever. */
+	begin_at(self->log, 512);
+	f.length = 0;
+	log_put(self->log, 512, &f, sizeof(f));
 	scan_all(self->log, BUFFER, self->got);
-	EXPECT_EQ(self->got->end, -EUCLEAN);
+	EXPECT_EQ(self->got->end, 0);
+	EXPECT_EQ(self->got->tail, 512);
+
+	/* Beyond the turn: head is in its block's middle. */
+	begin_at(self->log, 200);
+	log_record(self->log, 1, AREA - 88 - RVM_RECORD_MIN - sizeof(struct rvm_range_header));
+	EXPECT_EQ(self->log->position, 112 + AREA);
+	f.length = cpu_to_le32(400);
+	log_put(self->log, 112, &f, sizeof(f));
+	scan_all(self->log, BUFFER, self->got);
+	EXPECT_EQ(self->got->n, 1);
+	EXPECT_EQ(self->got->end, 0);
+	EXPECT_EQ(self->got->tail, 112 + AREA);
 }
 
 /* A chain of fillers through the whole area ends. */
@@ -519,6 +525,48 @@ TEST_F(log, read_errors)
 	}
 }
 
+static int sum_only(void *context, u32 segment, u64 offset, const void *data, u32 length)
+{
+	*(u64 *)context += segment * offset + length + rvm_crc32c(0, data, 1);
+	return 0;
+}
+
+/* A record read once more: with an error on the way, and as another one. */
+TEST_F(log, reading_again)
+{
+	struct log *log = self->log;
+	u8 *buffer = aligned_alloc(4096, BUFFER);
+	struct rvm_scan scan;
+	u64 sum = 0, again, n, reads;
+
+	log_record(log, 3, 4000);
+	log_record(log, 1, 10);
+	rvm_scan_init(&scan, &log->s, log_read, log, buffer, BUFFER);
+	ASSERT_EQ(rvm_scan_next(&scan), 1);
+	log->reads = 0;
+	ASSERT_EQ(rvm_scan_ranges(&scan, &scan.record, sum_only, &sum), 0);
+	reads = log->reads;
+	ASSERT_GE(reads, 2);
+	for (n = 1; n <= reads; n++) {
+		log->reads = 0;
+		log->fail_read = n;
+		log->read_error = -EIO;
+		ASSERT_EQ(rvm_scan_ranges(&scan, &scan.record, sum_only, &again), -EIO);
+		memset(buffer, 0xee, BUFFER);
+		again = 0;
+		ASSERT_EQ(rvm_scan_ranges(&scan, &scan.record, sum_only, &again), 0);
+		ASSERT_EQ(again, sum);
+	}
+	log->sequence = 100;
+	log->position = 0;
+	log_record(log, 3, 4000);
+	scan.window_length = 0;
+	again = 0;
+	EXPECT_EQ(rvm_scan_ranges(&scan, &scan.record, sum_only, &again), -EUCLEAN);
+	EXPECT_EQ(again, 0);
+	free(buffer);
+}
+
 /* After an error or the tail, the scan looks again at what is there now. */
 TEST_F(log, asked_again)
 {
@@ -632,19 +680,23 @@ TEST_F(log, forged_fields)
 	HEADER(commits, cpu_to_le32(2), -EUCLEAN);
 }
 
-TEST_F(log, forged_trailer)
+TEST_F(log, forged_shape)
 {
 	struct log *log = self->log;
 	struct rvm_record_trailer *t;
 	struct build b;
 	int i;
 
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < 7; i++) {
 		begin_at(log, 0);
 		build_begin(&b, 4096);
+		if (i == 4)
+			b.length += 4;
+		if (i >= 5)
+			build_range(&b, 1, 0, "a", i - 5);
 		build_seal(&b, log, log->sequence, 1);
 		build_sum(&b);
-		t = (void *)(b.data + b.length - sizeof(*t));
+		t = (void *)(b.data + rvm_align8(b.length) - sizeof(*t));
 		if (i == 1)
 			t->magic = 0;
 		if (i == 2)
@@ -653,8 +705,9 @@ TEST_F(log, forged_trailer)
 			t->crc = ~t->crc;
 		log_put(log, 0, b.data, b.length);
 		scan_all(log, BUFFER, self->got);
-		EXPECT_EQ(self->got->n, i == 0);
-		EXPECT_EQ(self->got->end, 0);
+		/* 5: a range of no length, 6: one that is right */
+		EXPECT_EQ(self->got->n, i == 0 || i == 6);
+		EXPECT_EQ(self->got->end, i == 5 ? -EUCLEAN : 0);
 		free(b.data);
 	}
 }
@@ -699,6 +752,16 @@ TEST_F(log, start)
 	log->s.start_sequence = log->s.head_sequence;
 	log->s.head_sequence++;
 	EXPECT_SCAN(0, -EUCLEAN);
+
+	/* Nor a filler, of whatever size: start is where it says. */
+	begin_at(log, 0);
+	log_record(log, 1, 8);
+	log_align(log, RVM_BLOCK_MAX);
+	log->position = 96;
+	log_reopen(log, 512);
+	log_record(log, 1, 8);
+	EXPECT_SCAN(2, 0);
+	EXPECT_EQ(self->got->record[1].position, 512);
 
 	/* No record lies across start. */
 	begin_at(log, 0);
@@ -923,13 +986,6 @@ TEST_F(log, garbage)
 		}
 	}
 	free(buffer);
-}
-
-static int sum_only(void *context, u32 segment, u64 offset, const void *data, u32 length)
-{
-	(void)data;
-	*(u64 *)context += segment + offset + length;
-	return 0;
 }
 
 /* Wrong inside, right checksum: the shape checks alone must hold. */

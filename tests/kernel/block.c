@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Description: raw block devices as log and segment, with blocks of 512 and
+ * 4096 bytes, and with sectors that fail.  On null_blk devices.
+ */
+#include <linux/fs.h>
+
+#include "kernel.h"
+
+#define CONFIG	"/sys/kernel/config/nullb"
+
+static int configure(const char *device, const char *attribute, const char *value)
+{
+	char path[200];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), CONFIG "/%s/%s", device, attribute);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+/* A device of so many MiB, of zeros; and its path. */
+static int make_device(char *path, const char *name, const char *mib, const char *block)
+{
+	char dir[100];
+
+	snprintf(dir, sizeof(dir), CONFIG "/%s", name);
+	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
+	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
+	    configure(name, "badblocks", "-0-0") || configure(name, "power", "1"))
+		return -1;
+	sprintf(path, "/dev/%s", name);
+	return access(path, R_OK | W_OK);
+}
+
+static int remove_device(const char *name)
+{
+	char dir[100];
+
+	snprintf(dir, sizeof(dir), CONFIG "/%s", name);
+	configure(name, "power", "0");
+	return rmdir(dir);
+}
+
+FIXTURE(block) { struct world w; };
+
+FIXTURE_VARIANT(block) { const char *block; };
+FIXTURE_VARIANT_ADD(block, bytes_512) { "512" };
+FIXTURE_VARIANT_ADD(block, bytes_4096) { "4096" };
+
+FIXTURE_SETUP(block)
+{
+	struct world *w = &self->w;
+	int fd;
+
+	if (access(CONFIG, X_OK))
+		SKIP(return, "null_blk is not loaded");
+	WORKS(make_device(w->f.log, "rvmlog", "1", variant->block));
+	WORKS(make_device(w->f.segment, "rvmseg", "4", variant->block));
+	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
+	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
+	close(fd);
+	ASSERT_TRUE(module_is_free());
+	WORKS(open_world(w));
+	WORKS(set_truncate(w->log, 0));
+}
+
+FIXTURE_TEARDOWN(block)
+{
+	close_world(&self->w);
+	EXPECT_EQ(0, remove_device("rvmlog"));
+	EXPECT_EQ(0, remove_device("rvmseg"));
+}
+
+static void reopen(struct __test_metadata *_metadata, struct world *w)
+{
+	close_world(w);
+	WORKS(open_world(w));
+	WORKS(set_truncate(w->log, 0));
+}
+
+TEST_F(block, commit_and_recover)
+{
+	struct world *w = &self->w;
+	uint64_t length;
+	int fd, i;
+
+	WORKS(fd = open(w->f.segment, O_RDONLY | O_CLOEXEC));
+	WORKS(ioctl(fd, BLKGETSIZE64, &length));
+	ASSERT_EQ(4 * MIB, length);
+	close(fd);
+	ASSERT_EQ(MIB - 128 * KIB, query(w->log).log_length);
+	for (i = 1; i < 20; i++) {
+		set(w->area, w->memory + i * 1000, i, 1000);
+		WORKS(commit(w->log, w->area, i % 3 ? 0 : RVM_COMMIT_FLUSH));
+		set(w->area, w->memory, i, 10);
+		WORKS(do_abort(w->log, w->area));
+		if (i % 6 == 0)
+			reopen(_metadata, w);
+		ASSERT_TRUE(all_are(w->memory + i * 1000, i, 1000));
+		ASSERT_TRUE(all_are(w->memory, 0, 1000));
+	}
+	WORKS(truncate_log(w->log));
+	reopen(_metadata, w);
+	ASSERT_EQ(0, query(w->log).recovered_records);
+	for (i = 1; i < 20; i++)
+		ASSERT_TRUE(all_are(w->memory + i * 1000, i, 1000));
+}
+
+/* Ordinary reads of the device, cached ones too, see what was truncated. */
+TEST_F(block, coherent)
+{
+	struct world *w = &self->w;
+	int fd, i;
+	char byte;
+
+	WORKS(fd = open(w->f.segment, O_RDONLY | O_CLOEXEC));
+	for (i = 1; i < 30; i++) {
+		/* in the device's page cache */
+		ASSERT_EQ(1, pread(fd, &byte, 1, 3 * PAGE));
+		ASSERT_EQ(i - 1, byte);
+		set(w->area, w->memory + 2 * PAGE, i, 3 * PAGE);
+		WORKS(commit(w->log, w->area, 0));
+		ASSERT_EQ(1, pread(fd, &byte, 1, 3 * PAGE));
+		ASSERT_EQ(i - 1, byte);
+		WORKS(truncate_log(w->log));
+		ASSERT_TRUE(file_is(w->f.segment, 2 * PAGE, i, 3 * PAGE));
+		ASSERT_TRUE(file_is(w->f.segment, 0, 0, 2 * PAGE));
+	}
+	close(fd);
+}
+
+/* What was written through the page cache before the attach is seen by it. */
+TEST_F(block, written_before)
+{
+	struct world *w = &self->w;
+	char page[PAGE];
+	int fd;
+
+	close_world(w);
+	memset(page, 5, sizeof(page));
+	WORKS(fd = open(w->f.segment, O_RDWR | O_CLOEXEC));
+	ASSERT_EQ((ssize_t)PAGE, pwrite(fd, page, PAGE, PAGE));
+	WORKS(open_world(w));
+	ASSERT_TRUE(all_are(w->memory + PAGE, 5, PAGE));
+	set(w->area, w->memory + PAGE, 6, 100);
+	WORKS(commit(w->log, w->area, 0));
+	WORKS(truncate_log(w->log));
+	close(fd);
+	ASSERT_TRUE(file_is(w->f.segment, PAGE, 6, 100));
+	ASSERT_TRUE(file_is(w->f.segment, PAGE + 100, 5, PAGE - 100));
+}
+
+/* Several turns of the log, with attaches in between. */
+TEST_F(block, wrap_around)
+{
+	struct world *w = &self->w;
+	char *model = calloc(1, LENGTH);
+	unsigned int i, offset, length;
+
+	for (i = 0; i < 300; i++) {
+		offset = i * 991 % 20000;
+		length = 1 + i * 337 % 40000;
+		set(w->area, w->memory + offset, i, length);
+		memset(model + offset, i, length);
+		WORKS(commit(w->log, w->area, i % 4 ? 0 : RVM_COMMIT_FLUSH));
+		if (i % 37 == 36) {
+			set(w->area, w->memory, i + 1, 5000);
+			reopen(_metadata, w);
+			ASSERT_EQ(0, memcmp(w->memory, model, LENGTH));
+		}
+	}
+	free(model);
+}
+
+/* An exclusive claim, in both directions. */
+TEST_F(block, exclusive)
+{
+	struct world *w = &self->w;
+	char node[] = "/tmp/rvm-node";
+	struct stat st;
+	int fd, log;
+
+	FAILS(EBUSY, open(w->f.log, O_RDWR | O_EXCL | O_CLOEXEC));
+	FAILS(EBUSY, open(w->f.segment, O_RDWR | O_EXCL | O_CLOEXEC));
+	FAILS(EBUSY, segment(w->log, w->f.log));
+	FAILS(EBUSY, attach(w->f.segment));
+	/* another node of the device is the same log */
+	WORKS(stat(w->f.log, &st));
+	unlink(node);
+	WORKS(mknod(node, S_IFBLK | 0600, st.st_rdev));
+	WORKS(log = attach(node));
+	WORKS(commit(log, w->area, 0));
+	close(log);
+	unlink(node);
+
+	close_world(w);
+	WORKS(fd = open(w->f.log, O_RDWR | O_EXCL | O_CLOEXEC));
+	FAILS(EBUSY, attach(w->f.log));
+	FAILS(EBUSY, attach_fd(fd));
+	close(fd);
+	WORKS(log = attach(w->f.log));
+	WORKS(fd = open(w->f.segment, O_RDWR | O_EXCL | O_CLOEXEC));
+	FAILS(EBUSY, segment(log, w->f.segment));
+	close(fd);
+	close(log);
+	WORKS(open_world(w));
+}
+
+/* --- sectors that fail -------------------------------------------------- */
+
+static void commit_until(struct __test_metadata *_metadata, struct world *w, int error,
+			 unsigned int *commits)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1000; i++) {
+		set(w->area, w->memory + i % 16 * PAGE, i, 3000);
+		if (commit(w->log, w->area, RVM_COMMIT_FLUSH))
+			break;
+	}
+	ASSERT_EQ(error, errno);
+	ASSERT_GT(1000, i);
+	*commits = i;
+}
+
+/* What `commits` of the above leave. */
+static bool shows(const struct world *w, unsigned int commits)
+{
+	unsigned int i;
+
+	for (i = commits < 16 ? 0 : commits - 16; i < commits; i++)
+		if (!all_are(w->memory + i % 16 * PAGE, i, 3000))
+			return false;
+	return true;
+}
+
+TEST_F(block, log_write_fails)
+{
+	struct world *w = &self->w;
+	unsigned int commits, i;
+
+	WORKS(configure("rvmlog", "badblocks", "+512-1024"));
+	commit_until(_metadata, w, EIO, &commits);
+	ASSERT_LT(10, commits);
+	ASSERT_EQ(1, query(w->log).failed);
+	/* the bad sectors are good again, the log is not */
+	WORKS(configure("rvmlog", "badblocks", "-512-1024"));
+	for (i = 0; i < 10; i++) {
+		set(w->area, w->memory, 99, 10);
+		FAILS(EIO, commit(w->log, w->area, i % 2));
+		WORKS(do_abort(w->log, w->area));
+		ASSERT_EQ((char)(commits / 16 * 16), w->memory[0]);
+	}
+	FAILS(EIO, flush_log(w->log));
+	FAILS(EIO, truncate_log(w->log));
+	ASSERT_EQ(1, query(w->log).failed);
+
+	reopen(_metadata, w);
+	ASSERT_EQ(0, query(w->log).failed);
+	ASSERT_EQ(commits, query(w->log).recovered_records);
+	ASSERT_TRUE(shows(w, commits));
+	for (i = 0; i < 600; i++) {
+		set(w->area, w->memory, i, 3000);
+		WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	}
+}
+
+TEST_F(block, status_write_fails)
+{
+	struct world *w = &self->w;
+	unsigned int i;
+
+	set(w->area, w->memory, 1, 5000);
+	WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	WORKS(configure("rvmlog", "badblocks", "+0-255"));
+	FAILS(EIO, truncate_log(w->log));
+	ASSERT_EQ(1, query(w->log).failed);
+	for (i = 0; i < 3; i++) {
+		set(w->area, w->memory, 2, 10);
+		FAILS(EIO, commit(w->log, w->area, RVM_COMMIT_FLUSH));
+		WORKS(do_abort(w->log, w->area));
+	}
+	close_world(w);
+	errno = 0;
+	ASSERT_EQ(-1, attach(w->f.log));
+	ASSERT_EQ(EIO, errno);
+	WORKS(configure("rvmlog", "badblocks", "-0-255"));
+	WORKS(open_world(w));
+	ASSERT_TRUE(all_are(w->memory, 1, 5000));
+}
+
+/* A segment that can't be written: the log keeps what it has, and tells when it's full. */
+TEST_F(block, segment_write_fails)
+{
+	struct world *w = &self->w;
+	unsigned int commits, i;
+
+	/* loaded before they go bad */
+	for (i = 0; i < LENGTH; i += PAGE)
+		ASSERT_EQ(0, ((volatile char *)w->memory)[i]);
+	WORKS(configure("rvmseg", "badblocks", "+40-47"));
+	WORKS(set_truncate(w->log, 50));
+	for (i = 0; i < 1000; i++) {
+		set(w->area, w->memory + i % 16 * PAGE, i, 3000);
+		if (commit(w->log, w->area, i % 2))
+			break;
+	}
+	ASSERT_TRUE(errno == ENOSPC || errno == EIO) TH_LOG("errno %d", errno);
+	ASSERT_LT(100, i);
+	ASSERT_GT(1000, i);
+	commits = i;
+	ASSERT_EQ(0, query(w->log).failed);
+	ASSERT_EQ(-1, truncate_log(w->log));
+	ASSERT_EQ(0, query(w->log).failed);
+	WORKS(do_abort(w->log, w->area));
+
+	/* attached anew, it can't be recovered either, as long as they are bad */
+	close_world(w);
+	WORKS(w->log = attach(w->f.log));
+	WORKS(w->segment = segment(w->log, w->f.segment));
+	FAILS(EIO, recover(w->log, NULL, NULL));
+	ASSERT_EQ(MAP_FAILED, map(w->segment, LENGTH));
+	ASSERT_EQ(EAGAIN, errno);
+	WORKS(configure("rvmseg", "badblocks", "-40-47"));
+	WORKS(recover(w->log, NULL, NULL));
+	w->memory = map(w->segment, LENGTH);
+	w->area = map(w->log, AREA);
+	ASSERT_NE(MAP_FAILED, w->memory);
+	ASSERT_TRUE(shows(w, commits));
+	ASSERT_TRUE(file_is(w->f.segment, (commits - 1) % 16 * PAGE, commits - 1, 3000));
+}
+
+/* And the same without a new attach. */
+TEST_F(block, segment_writes_fail_for_a_while)
+{
+	struct world *w = &self->w;
+	unsigned int commits, i;
+
+	for (i = 0; i < LENGTH; i += PAGE)
+		ASSERT_EQ(0, ((volatile char *)w->memory)[i]);
+	WORKS(configure("rvmseg", "badblocks", "+40-47"));
+	for (i = 0; i < 100; i++) {
+		set(w->area, w->memory + i % 16 * PAGE, i, 3000);
+		WORKS(commit(w->log, w->area, 0));
+		if (i % 10 == 9)
+			ASSERT_EQ(-1, truncate_log(w->log));
+	}
+	commits = i;
+	WORKS(configure("rvmseg", "badblocks", "-40-47"));
+	WORKS(truncate_log(w->log));
+	ASSERT_EQ(0, query(w->log).log_used);
+	ASSERT_TRUE(shows(w, commits));
+	for (i = commits - 16; i < commits; i++)
+		ASSERT_TRUE(file_is(w->f.segment, i % 16 * PAGE, i, 3000));
+	reopen(_metadata, w);
+	ASSERT_TRUE(shows(w, commits));
+}
+
+/* A page that can't be read is a SIGBUS for who touches it, and nothing else. */
+TEST_F(block, segment_read_fails)
+{
+	struct world *w = &self->w;
+	int status, fds[2];
+	pid_t pid;
+
+	WORKS(configure("rvmseg", "badblocks", "+40-47"));
+	pid = fork();
+	if (!pid) {
+		volatile char *memory = map(w->segment, LENGTH);
+
+		_exit(memory[5 * PAGE]);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	WORKS(pipe(fds));
+	FAILS(EFAULT, write(fds[1], w->memory + 5 * PAGE, 1));
+	set(w->area, w->memory, 1, 4 * PAGE);
+	declare_no_restore(w->area, w->memory + 5 * PAGE, 1000);
+	WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	WORKS(truncate_log(w->log));
+	WORKS(configure("rvmseg", "badblocks", "-40-47"));
+	ASSERT_TRUE(all_are(w->memory + 4 * PAGE, 0, LENGTH - 4 * PAGE));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+TEST_HARNESS_MAIN
