@@ -176,29 +176,50 @@ static int for_each_waiting(int log, name_fn fn, void *context)
 struct waiting {
 	int log;
 	const char *path;
-	int *fds;
+	struct waiting_segment {
+		int fd;
+		char *name;
+	} *segments;
 	size_t count;
 };
+
+static void say_kept(const struct waiting *w, const char *name, const char *why, uint64_t records)
+{
+	fprintf(stderr, "rvm: log %s: segment %s: %s: its %llu records stay in the log\n",
+		w->path, name, why, (unsigned long long)records);
+}
 
 static void attach_waiting(void *context, const char *name, uint64_t records)
 {
 	struct waiting *w = context;
+	struct waiting_segment *segments, new;
 	uint64_t length;
-	int fd = open_segment(w->log, name, &length);
-	int *fds;
 
-	if (fd < 0) {
-		fprintf(stderr, "rvm: log %s: segment %s: %s: its %llu records stay in the log\n",
-			w->path, name, strerror(errno), (unsigned long long)records);
+	new.fd = open_segment(w->log, name, &length);
+	if (new.fd < 0) {
+		say_kept(w, name, strerror(errno), records);
 		return;
 	}
-	fds = realloc(w->fds, (w->count + 1) * sizeof(*fds));
-	if (!fds) {
-		close(fd);
+	new.name = strdup(name);
+	segments = realloc(w->segments, (w->count + 1) * sizeof(*segments));
+	if (segments)
+		w->segments = segments;
+	if (!segments || !new.name) {
+		close(new.fd);
+		free(new.name);
 		return;
 	}
-	w->fds = fds;
-	fds[w->count++] = fd;
+	segments[w->count++] = new;
+}
+
+/* Attached, and yet its records could not be applied. */
+static void name_unfit(void *context, const char *name, uint64_t records)
+{
+	const struct waiting *w = context;
+
+	for (size_t i = 0; i < w->count; i++)
+		if (!strcmp(w->segments[i].name, name))
+			say_kept(w, name, "too short or read-only", records);
 }
 
 static int recover(int log)
@@ -215,9 +236,14 @@ static int recover_all(int log, const char *path)
 
 	if (!ret)
 		ret = recover(log);
-	while (w.count)
-		close_quietly(w.fds[--w.count]);
-	free(w.fds);
+	if (!ret)
+		for_each_waiting(log, name_unfit, &w);
+	while (w.count) {
+		--w.count;
+		close_quietly(w.segments[w.count].fd);
+		free(w.segments[w.count].name);
+	}
+	free(w.segments);
 	return ret;
 }
 

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/api.h"
 #include "lib/region.h"
@@ -74,9 +75,13 @@ static void add_chunk(void)
 static struct timeval unique_time(void)
 {
 	static struct timeval last;
+	struct timespec coarse;
 	struct timeval now;
 
-	gettimeofday(&now, NULL);
+	/* what it costs to ask a clock device would show in every transaction */
+	clock_gettime(CLOCK_REALTIME_COARSE, &coarse);
+	now.tv_sec = coarse.tv_sec;
+	now.tv_usec = coarse.tv_nsec / 1000;
 	if (!timercmp(&now, &last, >)) {
 		const struct timeval step = { .tv_usec = 1 };
 

@@ -27,7 +27,6 @@
 #include <sys/types.h>
 
 #include "core/format.h"
-#include "core/rangeset.h"
 #include "core/record.h"
 #include "core/status.h"
 #include "lib/engine.h"
@@ -49,12 +48,12 @@ struct user_segment {
 	u64 applied_sequence;	/* under truncating: commits below it are durably in the file */
 
 	/* under truncating, for the length of one epoch: */
-	struct rvm_rangeset written;
 	int target;		/* fd */
 	int absent;		/* errno: why it can't be opened, or is too short a device */
 	int failure;		/* errno of the write or fdatasync that failed */
-	size_t oldest;		/* index of the oldest record that names it */
-	u64 records;		/* how many do */
+	u64 records;		/* how many name it, */
+	u64 oldest_position, oldest_sequence;	/* the first of them, */
+	u64 newest_sequence;	/* and the last */
 };
 
 struct user_region {
@@ -209,29 +208,31 @@ void user_segment_forget_idle(struct user_log *log, struct rvm_status *status);
 void user_segment_free_idle(struct user_log *log);
 void user_segment_free_all(struct user_log *log);
 
-/* user_apply.c: the records from the head to `end` into their segments. truncating is held. */
+/* user_apply.c: the records from the head on into their segments. truncating is held. */
 struct user_apply {
 	struct user_log *log;
 	struct rvm_status *status;	/* as it was at the beginning */
 	struct rvm_scan scan;
 	void *buffer;
+	size_t buffer_length;
+	u64 records;			/* that user_apply_scan found */
 	struct user_segment **segments;	/* those of status, in order of their ids */
 	size_t segment_count;
-	struct rvm_record *records;
-	size_t count, capacity;
-	size_t current;			/* index of the record being applied */
 	struct user_segment *segment;	/* of the last range */
+	struct user_gather *gather;
+	struct user_segment *kept;	/* missing or failed, the one with the oldest record */
+	int kept_error;
 };
 int user_apply_init(struct user_apply *apply, struct user_log *log);
 void user_apply_free(struct user_apply *apply);
-/* Find the records before that sequence number, or all. */
-int user_apply_scan(struct user_apply *apply, u64 end_sequence);
+/* Check all records up to the tail. 0 or -errno. */
+int user_apply_scan(struct user_apply *apply);
+void user_apply_rewind(struct user_apply *apply);
 /*
- * Write them, newest first, and make them durable.  0 also if segments are
- * missing or failed: *kept is then the oldest record that must stay live, and
- * *kept_error why, else *kept is apply->count.
+ * Write those before that sequence number, `length` bytes of log, and make them
+ * durable.  0 also if segments are missing or failed: apply->kept is one then.
  */
-int user_apply_run(struct user_apply *apply, size_t *kept, int *kept_error);
+int user_apply_run(struct user_apply *apply, u64 end_sequence, u64 length);
 
 /* user_recover.c */
 rvm_return_t user_recover(struct user_log *log, u64 length);

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Redo: from the log into the segments, newest record first, each byte once.
- * Truncation and recovery are both this, and a new status after it.
+ * Redo: from the log into the segments.  Truncation and recovery are both
+ * this, and a new status after it.
+ *
+ * Records are applied oldest first, through a gather that writes each page
+ * once in a while: what is newer then lies on top, and a crash in the middle
+ * harms nothing, since all of it is done again.  (Newest first, each byte once,
+ * would need two passes over the log and a set of all bytes seen.)
+ *
+ * A segment file that is shorter than a record's range grows again; a device
+ * that is too short keeps its records in the log.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/user.h"
+#include "lib/user_gather.h"
 
 static int by_id(const void *a, const void *b)
 {
@@ -30,6 +39,7 @@ int user_apply_init(struct user_apply *a, struct user_log *log)
 	length = user_round_up(length, RVM_AREA_UNIT);
 	if (length < RVM_SCAN_BUFFER_MIN)
 		length = RVM_SCAN_BUFFER_MIN;
+	a->buffer_length = length;
 	a->buffer = user_file_buffer(length);
 	a->status = malloc(sizeof(*a->status));
 	if (!a->buffer || !a->status)
@@ -45,7 +55,6 @@ int user_apply_init(struct user_apply *a, struct user_log *log)
 
 		for (s = log->segments; s; s = s->next) {
 			s->absent = s->failure = 0;
-			s->oldest = SIZE_MAX;
 			s->records = 0;
 			*to++ = s;
 		}
@@ -54,7 +63,7 @@ int user_apply_init(struct user_apply *a, struct user_log *log)
 	pthread_mutex_unlock(&log->status_lock);
 	if (!a->segments)
 		goto no_memory;
-	rvm_scan_init(&a->scan, a->status, user_file_log_read, log, a->buffer, length);
+	user_apply_rewind(a);
 	return 0;
 
 no_memory:
@@ -62,50 +71,16 @@ no_memory:
 	return -ENOMEM;
 }
 
+void user_apply_rewind(struct user_apply *a)
+{
+	rvm_scan_init(&a->scan, a->status, user_file_log_read, a->log, a->buffer, a->buffer_length);
+}
+
 void user_apply_free(struct user_apply *a)
 {
 	free(a->buffer);
 	free(a->status);
 	free(a->segments);
-	free(a->records);
-}
-
-int user_apply_scan(struct user_apply *a, u64 end_sequence)
-{
-	int found;
-
-	while (a->scan.sequence < end_sequence && (found = rvm_scan_next(&a->scan))) {
-		if (found < 0)
-			return found;
-		if (a->count == a->capacity) {
-			size_t capacity = a->capacity ? a->capacity * 2 : 1024;
-			void *p = realloc(a->records, capacity * sizeof(*a->records));
-
-			if (!p)
-				return -ENOMEM;
-			a->records = p;
-			a->capacity = capacity;
-		}
-		a->records[a->count++] = a->scan.record;
-	}
-	return 0;
-}
-
-struct gap_context {
-	struct user_apply *apply;
-	u64 offset;
-	const char *data;	/* of offset */
-};
-
-static int write_gap(void *context, u64 start, u64 length)
-{
-	struct gap_context *g = context;
-	struct user_segment *s = g->apply->segment;
-
-	user_count(g->apply->log->counters.segment_writes, 1);
-	user_count(g->apply->log->counters.segment_bytes, length);
-	s->failure = -user_file_write(s->target, start, g->data + (start - g->offset), length);
-	return -s->failure;
 }
 
 /* At its first record: what was missing before may be there by now. */
@@ -117,72 +92,94 @@ static void open_target(struct user_log *log, struct user_segment *s)
 	pthread_mutex_unlock(&log->status_lock);
 }
 
+static struct user_segment *find_segment(struct user_apply *a, u32 id)
+{
+	struct user_segment key = { .id = id }, *k = &key, **found;
+
+	found = bsearch(&k, a->segments, a->segment_count, sizeof(*a->segments), by_id);
+	return found ? *found : NULL;
+}
+
 static int apply_range(void *context, u32 id, u64 offset, const void *data, u32 length)
 {
 	struct user_apply *a = context;
-	struct user_segment *s = a->segment, key = { .id = id }, *k = &key;
-	struct gap_context gap = { a, offset, data };
-	int error;
+	const struct rvm_record *record = &a->scan.record;
+	struct user_segment *s = a->segment;
 
 	if (!s || s->id != id) {
-		struct user_segment **found = bsearch(&k, a->segments, a->segment_count,
-						      sizeof(*a->segments), by_id);
-
-		if (!found)
+		s = a->segment = find_segment(a, id);
+		if (!s)
 			return -EUCLEAN;
-		s = a->segment = *found;
 	}
-	if (s->oldest == SIZE_MAX)
+	if (!s->records) {
+		s->oldest_position = record->position;
+		s->oldest_sequence = record->sequence;
 		open_target(a->log, s);
-	if (s->oldest != a->current) {
-		s->oldest = a->current;
+	}
+	if (!s->records || s->newest_sequence != record->sequence) {
+		s->newest_sequence = record->sequence;
 		s->records++;
 	}
 	if (s->device_length && offset + length > s->device_length)
 		s->absent = ENOSPC;
-	if (s->absent || s->failure)
-		return 0;
-	error = rvm_rangeset_add(&s->written, offset, length, write_gap, &gap);
-	return s->failure ? 0 : error;
+	if (!s->absent && !s->failure)
+		user_gather_add(a->gather, s, offset, data, length);
+	return 0;
 }
 
-static int apply_records(struct user_apply *a)
+int user_apply_scan(struct user_apply *a)
 {
-	int error = 0;
-	size_t i;
+	int found;
 
-	for (i = a->count; i-- > 0 && !error; ) {
-		a->current = i;
-		error = rvm_scan_ranges(&a->scan, &a->records[i], apply_range, a);
+	while ((found = rvm_scan_next(&a->scan)) > 0)
+		a->records++;
+	return found;
+}
+
+static int apply_records(struct user_apply *a, u64 end_sequence)
+{
+	int found;
+
+	while (a->scan.sequence < end_sequence) {
+		found = rvm_scan_next(&a->scan);
+		if (found > 0)
+			found = rvm_scan_ranges(&a->scan, &a->scan.record, apply_range, a);
+		else if (!found)
+			found = -EUCLEAN;	/* the device lost what it acknowledged */
+		if (found)
+			return found;
 	}
-	for (i = 0; i < a->segment_count; i++)
-		rvm_rangeset_clear(&a->segments[i]->written);
-	return error;
+	user_gather_flush(a->gather);
+	return a->scan.sequence == end_sequence ? 0 : -EUCLEAN;
 }
 
-int user_apply_run(struct user_apply *a, size_t *kept, int *kept_error)
+int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 {
-	u64 applied = a->scan.sequence;
-	int error = apply_records(a);
+	struct user_gather gather;
 	size_t i;
+	int error;
 
+	error = user_gather_init(&gather, a->log, length);
 	if (error)
 		return error;
-	*kept = a->count;
-	*kept_error = 0;
+	a->gather = &gather;
+	error = apply_records(a, end_sequence);
+	user_gather_free(&gather);
+	if (error)
+		return error;
 	for (i = 0; i < a->segment_count; i++) {
 		struct user_segment *s = a->segments[i];
 
-		if (s->oldest != SIZE_MAX && !s->absent && !s->failure) {
+		if (s->records && !s->absent && !s->failure) {
 			user_count(a->log->counters.segment_flushes, 1);
 			if (fdatasync(s->target))
 				s->failure = errno;
 		}
 		if (!s->absent && !s->failure) {
-			s->applied_sequence = applied;
-		} else if (s->oldest < *kept) {
-			*kept = s->oldest;
-			*kept_error = s->failure ? s->failure : s->absent;
+			s->applied_sequence = end_sequence;
+		} else if (!a->kept || s->oldest_sequence < a->kept->oldest_sequence) {
+			a->kept = s;
+			a->kept_error = s->failure ? s->failure : s->absent;
 		}
 	}
 	return 0;

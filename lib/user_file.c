@@ -308,27 +308,12 @@ int user_file_log_write(struct user_log *log, u64 offset, const void *buffer, si
 	return error;
 }
 
-/* rvm_read_fn. A direct read takes whole blocks, so others go by a copy. */
+/* rvm_read_fn. Callers ask for whole blocks, into aligned buffers, as direct reads need it. */
 int user_file_log_read(void *context, u64 offset, void *buffer, size_t length)
 {
 	struct user_log *log = context;
-	u64 from, whole;
-	char *copy;
-	int error;
 
-	if (!log->direct || ((offset | length) % log->block == 0 &&
-			     (uintptr_t)buffer % USER_PAGE == 0))
-		return user_file_read(log->io_fd, offset, buffer, length);
-	from = offset / log->block * log->block;
-	whole = user_round_up(offset + length, log->block) - from;
-	copy = user_file_buffer(whole);
-	if (!copy)
-		return -ENOMEM;
-	error = user_file_read(log->io_fd, from, copy, whole);
-	if (!error)
-		memcpy(buffer, copy + (offset - from), length);
-	free(copy);
-	return error;
+	return user_file_read(log->io_fd, offset, buffer, length);
 }
 
 void *user_file_buffer(size_t length)

@@ -13,11 +13,16 @@
 #include "lib/user.h"
 
 struct piece {
+	const char *data;
+	u32 length;
+	char *to;
+};
+
+/* A piece's place, to sort by. */
+struct place {
 	u64 offset;
 	u32 segment;
-	u32 length;
-	const char *data;
-	char *to;
+	u32 piece;
 };
 
 static u64 count_pieces(const struct user_batch *b, u32 *commits)
@@ -37,52 +42,88 @@ static u64 count_pieces(const struct user_batch *b, u32 *commits)
 	return n;
 }
 
-static void list_pieces(const struct user_batch *b, struct piece *p)
+static void list_pieces(const struct user_batch *b, struct piece *piece, struct place *place)
 {
 	const char *at = b->data;
-	u32 i, k;
+	u32 n = 0, i, k;
 
 	for (i = 0; i < b->records; i++) {
 		const struct rvm_record_header *h = (const void *)at;
 		const char *r = at + sizeof(*h);
 
-		for (k = 0; k < le32_to_cpu(h->ranges); k++, p++) {
+		for (k = 0; k < le32_to_cpu(h->ranges); k++, n++) {
 			const struct rvm_range_header *range = (const void *)r;
 
-			p->segment = le32_to_cpu(range->segment);
-			p->length = le32_to_cpu(range->length);
-			p->offset = le64_to_cpu(range->offset);
-			p->data = r + sizeof(*range);
-			r += rvm_range_size(p->length);
+			piece[n].data = r + sizeof(*range);
+			piece[n].length = le32_to_cpu(range->length);
+			place[n].offset = le64_to_cpu(range->offset);
+			place[n].segment = le32_to_cpu(range->segment);
+			place[n].piece = n;
+			r += rvm_range_size(piece[n].length);
 		}
 		at += le64_to_cpu(h->length);
 	}
 }
 
-static int by_place(const void *a, const void *b)
+static u8 digit(const struct place *p, unsigned int i)
 {
-	const struct piece *x = *(struct piece *const *)a, *y = *(struct piece *const *)b;
+	return i < 8 ? p->offset >> 8 * i : p->segment >> 8 * (i - 8);
+}
 
-	if (x->segment != y->segment)
-		return x->segment > y->segment ? 1 : -1;
-	return (x->offset > y->offset) - (x->offset < y->offset);
+/*
+ * By segment, then offset; equal ones stay in order.  A radix sort, since there
+ * are thousands at a time and most digits are the same in all.  Returns where
+ * the sorted ones are: at `p` or at `other`, which is as long.
+ */
+static struct place *sort_places(struct place *p, struct place *other, u64 n)
+{
+	u64 offsets = 0, start[256], sum, i, k;
+	u32 segments = 0;
+	unsigned int d;
+
+	for (i = 1; i < n; i++) {
+		offsets |= p[i].offset ^ p[0].offset;
+		segments |= p[i].segment ^ p[0].segment;
+	}
+	for (d = 0; d < 12; d++) {
+		struct place differs = { offsets, segments, 0 }, *sorted = other;
+
+		if (!digit(&differs, d))
+			continue;
+		memset(start, 0, sizeof(start));
+		for (i = 0; i < n; i++)
+			start[digit(&p[i], d)]++;
+		for (sum = 0, k = 0; k < 256; k++) {
+			u64 count = start[k];
+
+			start[k] = sum;
+			sum += count;
+		}
+		for (i = 0; i < n; i++)
+			sorted[start[digit(&p[i], d)]++] = p[i];
+		other = p;
+		p = sorted;
+	}
+	return p;
 }
 
 /* Give each piece, in order of place, where its bytes go. Returns the end; *ranges counts. */
-static char *lay_out(struct piece **order, u64 n, char *at, u32 *ranges)
+static char *lay_out(const struct place *p, struct piece *pieces, u64 n, char *at, u32 *ranges)
 {
-	u64 i = 0;
+	const struct place *last = p + n;
 
 	*ranges = 0;
-	while (i < n) {
-		struct piece *first = order[i];
+	while (p < last) {
+		const struct place *first = p;
 		u64 end = first->offset;
 		char *data = at + sizeof(struct rvm_range_header);
 
-		for (; i < n && order[i]->segment == first->segment && order[i]->offset <= end; i++) {
-			order[i]->to = data + (order[i]->offset - first->offset);
-			if (order[i]->offset + order[i]->length > end)
-				end = order[i]->offset + order[i]->length;
+		for (; p < last && p->segment == first->segment && p->offset <= end; p++) {
+			struct piece *piece = &pieces[p->piece];
+
+			piece->to = data + (p->offset - first->offset);
+			if (p->offset + piece->length > end)
+				end = p->offset + piece->length;
 		}
 		end -= first->offset;
 		rvm_range_header_init((struct rvm_range_header *)at, first->segment,
@@ -97,7 +138,8 @@ static char *lay_out(struct piece **order, u64 n, char *at, u32 *ranges)
 void user_merge(struct user_log *log, struct user_batch *b)
 {
 	const struct rvm_record_header *first = (const void *)b->data, *last = first;
-	struct piece *pieces, **order;
+	struct piece *pieces;
+	struct place *places;
 	char *end;
 	u64 n, i, length;
 	u32 commits, ranges;
@@ -114,16 +156,13 @@ void user_merge(struct user_log *log, struct user_batch *b)
 		log->merge_capacity = b->capacity;
 	}
 	n = count_pieces(b, &commits);
-	pieces = malloc(n * (sizeof(*pieces) + sizeof(*order)));
+	pieces = malloc(n * (sizeof(*pieces) + 2 * sizeof(*places)));
 	if (!pieces)
 		return;
-	order = (struct piece **)(pieces + n);
-	list_pieces(b, pieces);
-	for (i = 0; i < n; i++)
-		order[i] = &pieces[i];
-	qsort(order, n, sizeof(*order), by_place);
-
-	end = lay_out(order, n, log->merge_data + sizeof(*first), &ranges);
+	places = (struct place *)(pieces + n);
+	list_pieces(b, pieces, places);
+	places = sort_places(places, places + n, n);
+	end = lay_out(places, pieces, n, log->merge_data + sizeof(*first), &ranges);
 	for (i = 0; i < n; i++)
 		memcpy(pieces[i].to, pieces[i].data, pieces[i].length);
 	free(pieces);

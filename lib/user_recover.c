@@ -14,6 +14,20 @@
 
 #include "lib/user.h"
 
+/* All but what appenders read without the lock: that never changes while the log is open. */
+static void take_status(struct rvm_status *to, const struct rvm_status *from)
+{
+	to->generation = from->generation;
+	to->head = from->head;
+	to->head_sequence = from->head_sequence;
+	to->start = from->start;
+	to->start_sequence = from->start_sequence;
+	to->next_segment = from->next_segment;
+	to->segments = from->segments;
+	to->dict_used = from->dict_used;
+	memcpy(to->dict, from->dict, sizeof(to->dict));
+}
+
 int user_status_write(struct user_log *log, struct rvm_status *status)
 {
 	u32 used;
@@ -28,7 +42,7 @@ int user_status_write(struct user_log *log, struct rvm_status *status)
 	error = user_file_log_write(log, rvm_status_offset(status), log->slot,
 				    user_round_up(used, log->block));
 	if (!error) {
-		log->status = *status;
+		take_status(&log->status, status);
 	} else {
 		pthread_mutex_lock(&log->lock);
 		if (!log->failed)
@@ -145,16 +159,16 @@ static int real_failure(struct user_apply *a)
 	return 0;
 }
 
-static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t kept)
+static int begin_incarnation(struct user_log *log, struct user_apply *a)
 {
 	struct rvm_status *s = a->status;
 	u64 tail = a->scan.position, start = user_round_up(tail, log->block);
 	size_t i;
 	int error;
 
-	if (kept < a->count) {
-		s->head = a->records[kept].position;
-		s->head_sequence = a->records[kept].sequence;
+	if (a->kept) {
+		s->head = a->kept->oldest_position;
+		s->head_sequence = a->kept->oldest_sequence;
 		s->start = tail;
 		/* not where it would reach the head: our block is larger than the last owner's */
 		if (start > tail && start - s->head <= s->area_length) {
@@ -170,7 +184,7 @@ static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t 
 	s->start_sequence = a->scan.sequence;
 	s->incarnation++;
 	for (i = 0; i < a->segment_count; i++)
-		if (a->segments[i]->oldest != SIZE_MAX)
+		if (a->segments[i]->records)
 			a->segments[i]->last_sequence = a->scan.sequence - 1;
 
 	log->head = s->head;
@@ -178,28 +192,40 @@ static int begin_incarnation(struct user_log *log, struct user_apply *a, size_t 
 	log->next_sequence = log->acknowledged_sequence = a->scan.sequence;
 	user_segment_forget_idle(log, s);
 	error = user_status_write(log, s);
-	if (!error)
-		user_segment_free_idle(log);
-	return error;
+	if (error)
+		return error;
+	log->status.incarnation = s->incarnation;
+	user_segment_free_idle(log);
+	return 0;
+}
+
+static int apply(struct user_log *log, struct user_apply *a)
+{
+	u64 length, end_sequence;
+	int error;
+
+	/* all of it, before a segment is touched: the log may be damaged */
+	error = user_apply_scan(a);
+	if (error)
+		return error;
+	if (fsync(log->fd))
+		return -errno;
+	length = a->scan.position - a->status->head;
+	end_sequence = a->scan.sequence;
+	user_apply_rewind(a);
+	error = user_apply_run(a, end_sequence, length);
+	return error ? error : real_failure(a);
 }
 
 static rvm_return_t recover(struct user_log *log, struct user_apply *a)
 {
-	size_t kept;
-	int kept_error, error;
+	int error = apply(log, a);
 
-	error = user_apply_scan(a, UINT64_MAX);
-	if (!error && fsync(log->fd))
-		error = -errno;
-	if (!error)
-		error = user_apply_run(a, &kept, &kept_error);
-	if (!error)
-		error = real_failure(a);
 	if (!error) {
 		name_kept(log, a);
-		log->counters.recovered_records = a->count;
+		log->counters.recovered_records = a->records;
 		pthread_mutex_lock(&log->status_lock);
-		error = begin_incarnation(log, a, kept);
+		error = begin_incarnation(log, a);
 		pthread_mutex_unlock(&log->status_lock);
 	}
 	if (error == -EUCLEAN) {

@@ -34,7 +34,6 @@ int user_segment_add(struct user_log *log, const char *name, size_t length, u32 
 	}
 	s->id = id;
 	s->fd = -1;
-	rvm_rangeset_init(&s->written);
 	s->next = log->segments;
 	log->segments = s;
 	*segment = s;
@@ -61,7 +60,6 @@ int user_segment_open(struct user_segment *s)
 static void segment_free(struct user_segment *s)
 {
 	user_file_close(s->fd);
-	rvm_rangeset_clear(&s->written);
 	free(s->name);
 	free(s);
 }

@@ -41,24 +41,18 @@ static int advance(struct user_log *log, struct rvm_status *status, u64 head, u6
 
 static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_sequence)
 {
-	size_t kept;
-	int kept_error, error;
+	int error;
 
-	error = user_apply_scan(a, end_sequence);
+	error = user_apply_run(a, end_sequence, end - a->status->head);
 	if (error)
 		return error;
-	if (a->scan.sequence != end_sequence)
-		return -EUCLEAN;	/* the device lost what it acknowledged */
-	error = user_apply_run(a, &kept, &kept_error);
-	if (error)
-		return error;
-	if (kept < a->count) {
-		end = a->records[kept].position;
-		end_sequence = a->records[kept].sequence;
+	if (a->kept) {
+		end = a->kept->oldest_position;
+		end_sequence = a->kept->oldest_sequence;
 	}
 	if (end != a->status->head)
 		error = advance(log, a->status, end, end_sequence);
-	return error ? error : -kept_error;
+	return error ? error : -a->kept_error;
 }
 
 int user_truncate_epoch(struct user_log *log)

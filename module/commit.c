@@ -88,36 +88,32 @@ static int take_stock(struct rvm_area *area, struct total *total)
  * Log one piece's bytes, and make them the committed ones.  They're read from
  * memory once: what is logged is what is committed, whoever stores meanwhile.
  */
-static int capture(struct rvm_log *log, const struct rvm_piece *piece)
+static void capture(struct rvm_log *log, const struct rvm_piece *piece)
 {
 	struct rvm_image *image = piece->image;
 	void *committed = rvm_image_committed(image) + piece->offset;
 	u32 padding = -piece->length & 7;
 	struct rvm_range_header header;
 	u64 zero = 0;
-	int ret;
 
 	memcpy(committed, rvm_image_current(image) + piece->offset, piece->length);
 	rvm_image_logged(image, log->appending, log->sequence);
 	rvm_range_header_init(&header, image->segment->id,
 			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
-	ret = rvm_log_append(log, &header, sizeof(header));
-	if (!ret)
-		ret = rvm_log_append(log, committed, piece->length);
-	if (!ret && padding)
-		ret = rvm_log_append(log, &zero, padding);
-	return ret;
+	rvm_log_append(log, &header, sizeof(header));
+	rvm_log_append(log, committed, piece->length);
+	if (padding)
+		rvm_log_append(log, &zero, padding);
 }
 
-static int append(struct rvm_log *log, struct rvm_area *area, const struct total *total)
+static void append(struct rvm_log *log, struct rvm_area *area, const struct total *total)
 {
 	u32 i;
-	int ret = 0;
 
 	rvm_log_begin(log, total->bytes, total->pieces);
-	for (i = 0; i < total->pieces && !ret; i++)
-		ret = capture(log, &area->pieces[i]);
-	return ret ? ret : rvm_log_end(log, total->bytes);
+	for (i = 0; i < total->pieces; i++)
+		capture(log, &area->pieces[i]);
+	rvm_log_end(log, total->bytes);
 }
 
 /* Room for the pieces: -EAGAIN tells to look again, for the lock was dropped. */
@@ -160,6 +156,22 @@ static int make_log_room(struct rvm_log *log, u64 size)
 	return -EAGAIN;
 }
 
+/* The same in memory: write out what is there. */
+static int make_ring_room(struct rvm_log *log, u64 size)
+{
+	bool grow = size > log->ring.size - RVM_BLOCK_MAX;
+	u64 position = rvm_log_seal(log);
+	int ret;
+
+	mutex_unlock(&log->commit_lock);
+	if (grow)
+		ret = rvm_log_grow_ring(log, size);
+	else
+		ret = rvm_log_flush(log, position);
+	mutex_lock(&log->commit_lock);
+	return ret ? ret : -EAGAIN;
+}
+
 /* One try, under commit_lock. */
 static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u64 *position)
 {
@@ -180,10 +192,12 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 		return grow_pieces(log, id, total.pieces);
 	if (!rvm_log_fits(log, total.bytes))
 		return make_log_room(log, total.bytes);
+	if (!rvm_log_fits_ring(log, total.bytes))
+		return make_ring_room(log, total.bytes);
 
 	*sequence = log->sequence;
 	if (total.pieces) {
-		ret = append(log, area, &total);
+		append(log, area, &total);
 		rvm_area_patch_others(area, total.pieces);
 	}
 	rvm_area_reset(area);
@@ -192,7 +206,7 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 		log->flush_commits++;
 		*position = rvm_log_seal(log);
 	}
-	return ret;
+	return 0;
 }
 
 int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence)

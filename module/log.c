@@ -16,6 +16,7 @@
 #include "module/truncate.h"
 
 #define SCAN_BUFFER	(256u << 10)
+#define RING_MAX	(1u << 30)
 
 static LIST_HEAD(rvm_logs);
 static DEFINE_MUTEX(rvm_logs_lock);
@@ -24,46 +25,7 @@ static DEFINE_MUTEX(rvm_logs_lock);
 
 static u8 *ring_at(struct rvm_log *log, u64 position)
 {
-	return log->ring + (position & (log->ring_size - 1));
-}
-
-/* Bring the record's checksum up to what has been appended. */
-static void sum_appended(struct rvm_log *log)
-{
-	log->crc = rvm_crc32c(log->crc, ring_at(log, log->crced), log->appended - log->crced);
-	log->crced = log->appended;
-}
-
-/* The ring is full in the middle of a record: write what is whole blocks. */
-static int make_room(struct rvm_log *log)
-{
-	u64 whole = round_down(log->appended, log->file.block);
-	int ret;
-
-	sum_appended(log);
-	atomic64_set(&log->ready, whole);
-	ret = rvm_log_flush(log, whole);
-	log->limit = atomic64_read(&log->durable) + log->ring_size;
-	return ret;
-}
-
-int rvm_log_append_slowly(struct rvm_log *log, const void *data, size_t length)
-{
-	while (length) {
-		size_t n = min_t(u64, length, log->limit - log->appended);
-
-		memcpy(ring_at(log, log->appended), data, n);
-		log->appended += n;
-		data += n;
-		length -= n;
-		if (length) {
-			int ret = make_room(log);
-
-			if (ret)
-				return ret;
-		}
-	}
-	return 0;
+	return log->ring.base + (position & (log->ring.size - 1));
 }
 
 void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges)
@@ -71,26 +33,20 @@ void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges)
 	struct rvm_record_header header;
 
 	log->appending = log->appended;
-	log->crced = log->appended;
-	log->crc = RVM_CRC_SEED;
-	log->limit = atomic64_read(&log->durable) + log->ring_size;
 	rvm_record_header_init(&header, log->status, log->sequence, 1, length, ranges,
 			       ktime_get_coarse_real_ns());
-	/* If this fails because the ring can't be written out, so does what follows. */
 	rvm_log_append(log, &header, sizeof(header));
 }
 
-int rvm_log_end(struct rvm_log *log, u64 length)
+void rvm_log_end(struct rvm_log *log, u64 length)
 {
 	struct rvm_record_trailer trailer;
-	int ret;
 
-	sum_appended(log);
-	rvm_record_trailer_init(&trailer, length, log->crc);
-	ret = rvm_log_append(log, &trailer, sizeof(trailer));
-	if (!ret)
-		log->sequence++;
-	return ret;
+	rvm_record_trailer_init(&trailer, length,
+				rvm_crc32c(RVM_CRC_SEED, ring_at(log, log->appending),
+					   log->appended - log->appending));
+	rvm_log_append(log, &trailer, sizeof(trailer));
+	log->sequence++;
 }
 
 u64 rvm_log_seal(struct rvm_log *log)
@@ -114,10 +70,10 @@ static int write_ring(struct rvm_log *log, u64 from, u64 to)
 	unsigned int n = 0;
 
 	while (position < to) {
-		u32 at = position & (log->ring_size - 1);
-		struct bio_vec *piece = &log->pieces[n++];
+		u32 at = position & (log->ring.size - 1);
+		struct bio_vec *piece = &log->ring.pieces[n++];
 
-		piece->bv_page = log->ring_pages[at >> PAGE_SHIFT];
+		piece->bv_page = log->ring.pages[at >> PAGE_SHIFT];
 		piece->bv_offset = offset_in_page(at);
 		piece->bv_len = min_t(u64, PAGE_SIZE - piece->bv_offset, to - position);
 		position += piece->bv_len;
@@ -125,7 +81,7 @@ static int write_ring(struct rvm_log *log, u64 from, u64 to)
 	log->log_writes++;
 	log->log_flushes++;
 	log->log_bytes += to - from;
-	return rvm_file_write(&log->file, log->pieces, n, to - from,
+	return rvm_file_write(&log->file, log->ring.pieces, n, to - from,
 			      rvm_area_offset(log->status, from), RVM_WRITE_DURABLE);
 }
 
@@ -284,20 +240,21 @@ static int find_tail(struct rvm_log *log)
 		return ret;
 
 	start = round_up(scan.position, log->file.block);
-	if (start - status->head > status->area_length)
-		return -EUCLEAN;
+	status->start = start;
 	log->kept = RVM_NOWHERE;
 	if (scan.position != status->head) {
 		log->kept = status->head;
 		log->kept_sequence = status->head_sequence;
-		if (start != scan.position) {
+		if (start - status->head > status->area_length) {
+			/* Full, and our block is larger than its last owner's: nothing fits until RECOVER. */
+			status->start = scan.position;
+		} else if (start != scan.position) {
 			ret = fill_tail(log, scan.position);
 			if (ret)
 				return ret;
 		}
 	}
 	atomic64_set(&log->head, status->head);
-	status->start = start;
 	status->start_sequence = scan.sequence;
 	status->incarnation++;
 	log->sequence = scan.sequence;
@@ -372,28 +329,65 @@ static struct page **alloc_pages_of(unsigned int n, unsigned int room)
 	return pages;
 }
 
-/* Mapped twice in a row, so that what wraps is contiguous all the same. */
-static int alloc_ring(struct rvm_log *log)
+static void free_ring(struct rvm_ring *ring)
 {
-	unsigned int n;
+	kvfree(ring->pieces);
+	vunmap(ring->base);
+	free_pages_of(ring->pages, ring->size >> PAGE_SHIFT);
+}
 
-	log->ring_size = roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10);
-	n = log->ring_size >> PAGE_SHIFT;
-	log->ring_pages = alloc_pages_of(n, 2 * n);
-	if (!log->ring_pages)
+/* Mapped twice in a row, so that what wraps is contiguous all the same. */
+static int alloc_ring(struct rvm_ring *ring, u32 size)
+{
+	unsigned int n = size >> PAGE_SHIFT;
+
+	*ring = (struct rvm_ring){ .size = size };
+	ring->pages = alloc_pages_of(n, 2 * n);
+	if (!ring->pages)
 		return -ENOMEM;
-	memcpy(log->ring_pages + n, log->ring_pages, n * sizeof(*log->ring_pages));
-	log->ring = vmap(log->ring_pages, 2 * n, VM_MAP, PAGE_KERNEL);
-	log->pieces = kvcalloc(n + 1, sizeof(*log->pieces), GFP_KERNEL);
-	return log->ring && log->pieces ? 0 : -ENOMEM;
+	memcpy(ring->pages + n, ring->pages, n * sizeof(*ring->pages));
+	ring->base = vmap(ring->pages, 2 * n, VM_MAP, PAGE_KERNEL);
+	ring->pieces = kvcalloc(n + 1, sizeof(*ring->pieces), GFP_KERNEL);
+	if (ring->base && ring->pieces)
+		return 0;
+	free_ring(ring);
+	return -ENOMEM;
+}
+
+int rvm_log_grow_ring(struct rvm_log *log, u64 size)
+{
+	struct rvm_ring ring;
+	u64 position;
+	int ret;
+
+	/* Some more, lest other commits come in between for ever. */
+	size += size / 4;
+	if (size > RING_MAX)
+		return -ENOMEM;
+	ret = alloc_ring(&ring, roundup_pow_of_two(size));
+	if (ret)
+		return ret;
+	mutex_lock(&log->write_lock);
+	mutex_lock(&log->commit_lock);
+	if (ring.size > log->ring.size) {
+		for (position = atomic64_read(&log->durable); position < log->appended; ) {
+			u64 n = min(log->appended - position, (u64)log->ring.size);
+
+			memcpy(ring.base + (position & (ring.size - 1)), ring_at(log, position), n);
+			position += n;
+		}
+		swap(ring, log->ring);
+	}
+	mutex_unlock(&log->commit_lock);
+	mutex_unlock(&log->write_lock);
+	free_ring(&ring);
+	return 0;
 }
 
 static void free_log(struct rvm_log *log)
 {
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
-	kvfree(log->pieces);
-	vunmap(log->ring);
-	free_pages_of(log->ring_pages, log->ring_size >> PAGE_SHIFT);
+	free_ring(&log->ring);
 	vfree(log->slot);
 	vfree(log->status);
 	xa_destroy(&log->waiting);
@@ -428,7 +422,8 @@ static struct rvm_log *alloc_log(struct inode *key)
 	log->status = vzalloc(sizeof(*log->status));
 	log->slot = vzalloc(RVM_STATUS_SIZE);
 	log->bounce = alloc_pages_of(RVM_TRUNCATE_BATCH, RVM_TRUNCATE_BATCH);
-	if (!log->status || !log->slot || !log->bounce || alloc_ring(log)) {
+	if (!log->status || !log->slot || !log->bounce ||
+	    alloc_ring(&log->ring, roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10))) {
 		free_log(log);
 		return NULL;
 	}

@@ -7,14 +7,15 @@
  *   rvm_logs_lock	which logs exist
  *   attach_lock	which segments are attached; opening and recovery
  *   truncate_lock	the status block and the head; one truncation at a time
+ *   write_lock		one log write at a time
  *   (mmap_lock, folio lock)
  *   commit_lock	the commit order: the ring's end, the committed images'
  *			bytes; processes, regions, areas and what stands in them
- *   write_lock		one log write at a time
  *   list_lock		(spin) the lists of images
  *
  * A page fault takes folio locks and list_lock only, and nothing copies to or
- * from user memory under any of them.
+ * from user memory under any of them.  commit_lock is taken under mmap_lock, so
+ * nothing waits for I/O under it: file systems take mmap_lock under their own.
  */
 #ifndef RVM_LOG_H
 #define RVM_LOG_H
@@ -31,6 +32,14 @@
 #include "core/status.h"
 #include "module/file.h"
 #include "module/image.h"
+
+/* The log's end, on its way to the disk. */
+struct rvm_ring {
+	u8 *base;			/* mapped twice, so that no record wraps */
+	struct page **pages;
+	u32 size;			/* power of two */
+	struct bio_vec *pieces;		/* the write being put together */
+};
 
 struct rvm_log {
 	struct kref ref;		/* log descriptors and segments */
@@ -54,15 +63,10 @@ struct rvm_log {
 
 	/* commit_lock */
 	struct mutex commit_lock;
-	u8 *ring;			/* the log's end, on its way to the disk; mapped twice */
-	struct page **ring_pages;
-	u32 ring_size;			/* power of two */
+	struct rvm_ring ring;		/* changes under write_lock, too */
 	u64 appended;			/* position after the last record or filler */
-	u64 limit;			/* what is appended to here needs no log write first */
 	u64 sequence;			/* of the next commit */
-	u64 crced;			/* the record being appended is summed up to here */
-	u32 crc;
-	u64 appending;			/* its position */
+	u64 appending;			/* position of the record being appended */
 	struct list_head processes;
 	struct list_head areas;
 	struct xarray area_ids;
@@ -74,7 +78,6 @@ struct rvm_log {
 	 */
 	atomic64_t ready, durable, head;
 	struct mutex write_lock;
-	struct bio_vec *pieces;		/* write_lock: the write being put together */
 	int failed;			/* errno of the first failed log write */
 
 	spinlock_t list_lock;
@@ -113,24 +116,29 @@ static inline bool rvm_log_fits(struct rvm_log *log, u64 size)
 	       log->status->area_length;
 }
 
-/*
- * Append a record of `length` bytes in all, under commit_lock, after
- * rvm_log_fits(): begin, append everything, end.  It fails only when the
- * ring was full and writing it out failed: then the log has failed.
- */
-void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges);
-int rvm_log_append_slowly(struct rvm_log *log, const void *data, size_t length);
-
-static inline int rvm_log_append(struct rvm_log *log, const void *data, size_t length)
+/* Is there room in memory, too? */
+static inline bool rvm_log_fits_ring(struct rvm_log *log, u64 size)
 {
-	if (unlikely(length > log->limit - log->appended))
-		return rvm_log_append_slowly(log, data, length);
-	memcpy(log->ring + (log->appended & (log->ring_size - 1)), data, length);
-	log->appended += length;
-	return 0;
+	return round_up(log->appended + size, log->file.block) - atomic64_read(&log->durable) <=
+	       log->ring.size;
 }
 
-int rvm_log_end(struct rvm_log *log, u64 length);
+/* Make the ring larger, for a record of `size` bytes.  It stays so. */
+int rvm_log_grow_ring(struct rvm_log *log, u64 size);
+
+/*
+ * Append a record of `length` bytes in all, under commit_lock, after
+ * rvm_log_fits() and rvm_log_fits_ring(): begin, append everything, end.
+ */
+void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges);
+
+static inline void rvm_log_append(struct rvm_log *log, const void *data, size_t length)
+{
+	memcpy(log->ring.base + (log->appended & (log->ring.size - 1)), data, length);
+	log->appended += length;
+}
+
+void rvm_log_end(struct rvm_log *log, u64 length);
 
 /* Fill up to a block boundary, so that all appended may be written: its end. */
 u64 rvm_log_seal(struct rvm_log *log);

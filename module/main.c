@@ -19,7 +19,7 @@
 
 unsigned int rvm_ring_kib = 1024;
 module_param_named(ring_kib, rvm_ring_kib, uint, 0444);
-MODULE_PARM_DESC(ring_kib, "Memory in KiB for each log's unwritten end, 64 to 16384 (default 1024)");
+MODULE_PARM_DESC(ring_kib, "Memory in KiB for each log's unwritten end, 64 to 16384 (default 1024); a larger transaction makes it larger");
 
 module_param_named(max_areas, rvm_max_areas, uint, 0644);
 MODULE_PARM_DESC(max_areas, "Transactions that a process may have open at once in a log (default 1024)");
@@ -217,8 +217,8 @@ static int query(struct rvm_log *log, void __user *user)
 	if (ret)
 		return ret;
 	mutex_lock(&log->truncate_lock);
-	mutex_lock(&log->commit_lock);
 	mutex_lock(&log->write_lock);
+	mutex_lock(&log->commit_lock);
 	a.log_length = log->status->area_length;
 	a.log_used = log->appended - atomic64_read(&log->head);
 	a.log_writes = log->log_writes + log->status_writes;
@@ -234,8 +234,8 @@ static int query(struct rvm_log *log, void __user *user)
 	a.truncations = log->truncations;
 	a.recovered_records = log->recovered_records;
 	a.failed = !!log->failed;
-	mutex_unlock(&log->write_lock);
 	mutex_unlock(&log->commit_lock);
+	mutex_unlock(&log->write_lock);
 	mutex_unlock(&log->truncate_lock);
 	return copy_to_user(user, &a, sizeof(a)) ? -EFAULT : 0;
 }

@@ -47,6 +47,9 @@
  *   advisory one (flock); programs that ignore it can damage the data.
  * - Pointers stored in a region are valid after the next map only if it is
  *   mapped at the same address again: give vmaddr.
+ * - Don't shorten a segment's file, or change it by other means, while it is
+ *   mapped or the log holds records of it.  With the kernel engine a page that
+ *   is not there any more is SIGBUS, as for any mapped file.
  * - After fork the child has no use of the library: every call there gives
  *   RVM_EINIT.  The parent goes on as before.  (Processes made with clone or
  *   vfork, behind the C library's back, must not call it at all.)
@@ -473,9 +476,8 @@ rvm_return_t rvm_query(rvm_options_t *options, rvm_region_t *region);
  * RVM_EOVERLAP		this part of the segment is in a mapped region already
  * RVM_EIO		the segment can't be opened for writing, grown or read:
  *			ENOENT, EACCES, EBUSY if another process owns it, ENOSPC,
- *			EISDIR, ENOTBLK if it is neither file nor block device,
- *			ENOMEM or EEXIST if memory can't be mapped at vmaddr, ...
- * RVM_ENO_MEMORY
+ *			EISDIR, ENOTBLK if it is neither file nor block device, ...
+ * RVM_ENO_MEMORY	also if no memory can be mapped at vmaddr
  */
 rvm_return_t rvm_map(rvm_region_t *region, rvm_options_t *options);
 

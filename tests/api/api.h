@@ -127,10 +127,12 @@ static int UNUSED in_child(struct __test_metadata *_metadata, const struct files
 
 #define CHILD_OK(fn)	ASSERT_EQ(0, in_child(_metadata, f, fn))
 
-/* The process that dies here, dies as in a crash. */
-static void UNUSED die(void)
+/* The process that dies here, dies as in a crash; not if something has failed in it. */
+static void UNUSED die(struct __test_metadata *_metadata)
 {
-	raise(SIGKILL);
+	if (_metadata->passed)
+		raise(SIGKILL);
+	_exit(1);
 }
 
 #define CHILD_DIES(fn) do {						\

@@ -44,7 +44,7 @@ static void make_log(CHILD_ARGS)
 		OK(rvm_end_transaction(&tid, n % 3 ? no_flush : flush));
 	}
 	OK(rvm_flush());
-	die();
+	die(_metadata);
 }
 
 FIXTURE(bad_log) {

@@ -51,7 +51,7 @@ static void flush_commits(CHILD_ARGS)
 	start_and_map(_metadata, f, &r);
 	for (int i = 0; i < 20; i++)
 		OK(commit_bytes(r.vmaddr + 5000 * i, 1 + i, 1000, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, flush_commits)
@@ -81,7 +81,7 @@ static void terminate_after_no_flush(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 1000, no_flush));
 	OK(commit_bytes(r.vmaddr + 500, 2, 1000, no_flush));
 	OK(rvm_terminate());
-	die();
+	die(_metadata);
 }
 
 static void expect_1_2(struct __test_metadata *_metadata, const struct files *f)
@@ -109,7 +109,7 @@ static void flush_after_no_flush(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 1000, no_flush));
 	OK(commit_bytes(r.vmaddr + 500, 2, 1000, no_flush));
 	OK(rvm_flush());
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, flush_call)
@@ -128,7 +128,7 @@ static void flush_commit_after_no_flush(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 1000, no_flush));
 	OK(commit_bytes(r.vmaddr + 500, 2, 1000, no_flush));
 	OK(commit_bytes(r.vmaddr + 3000, 3, 1, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, flush_commit_takes_the_earlier_along)
@@ -147,7 +147,7 @@ static void truncate_and_die(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 1000, no_flush));
 	OK(commit_bytes(r.vmaddr + 500, 2, 1000, no_flush));
 	OK(rvm_truncate());
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, truncate_flushes)
@@ -167,7 +167,7 @@ static void unmap_and_die(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 1000, flush));
 	OK(commit_bytes(r.vmaddr + 500, 2, 1000, flush));
 	OK(rvm_unmap(&r));
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, unmapped_region)
@@ -186,7 +186,7 @@ static void no_flush_and_die(CHILD_ARGS)
 	OK(commit_bytes(r.vmaddr, 1, 10, flush));
 	for (int i = 1; i <= 50; i++)
 		OK(commit_bytes(r.vmaddr + i * 100, i, 100, no_flush));
-	die();
+	die(_metadata);
 }
 
 /* A suffix of no_flush commits may be lost, with the kernel engine none. */
@@ -229,7 +229,7 @@ static void leave_things_open(CHILD_ARGS)
 	OK(rvm_abort_transaction(&c));
 	memset(r.vmaddr + 3000, 2, 1000);	/* undeclared */
 	OK(commit_bytes(r.vmaddr + 4000, 3, 1000, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, nothing_uncommitted)
@@ -267,7 +267,7 @@ static void change_after_commit(CHILD_ARGS)
 	memset(r.vmaddr + 200, 4, 100);
 	OK(rvm_abort_transaction(&b));
 	OK(rvm_flush());
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, values_at_commit)
@@ -294,14 +294,14 @@ static void one_generation(CHILD_ARGS)
 	if (generation % 3 == 0)
 		OK(rvm_terminate());
 	if (generation % 3 != 2)
-		die();
+		die(_metadata);
 	/* a process that exits without terminating */
 }
 
 static void only_recover(CHILD_ARGS)
 {
 	OK(start_with(f, 0, flags));
-	die();
+	die(_metadata);
 }
 
 /* Many processes, one after the other, over more than the log's length. */
@@ -335,7 +335,7 @@ static void relative_names(CHILD_ARGS)
 	OK(rvm_map(&r, NULL));
 	/* it is in the log by now */
 	OK(commit_bytes(r.vmaddr, 1, 100, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(durability, relative_names)

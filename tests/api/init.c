@@ -370,7 +370,7 @@ static void use_log_of_4096(CHILD_ARGS)
 	OK(map_segment(f, &region));
 	for (int i = 0; i < 50; i++)
 		OK(commit_bytes(region.vmaddr + 100 * i, i, 100, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(api, log_of_4096)
@@ -603,7 +603,7 @@ static void after_fork(CHILD_ARGS)
 static void start_and_die(CHILD_ARGS)
 {
 	start(f);
-	die();
+	die(_metadata);
 }
 
 TEST_F(api, fork)

@@ -637,7 +637,7 @@ static void commit_without_copy(CHILD_ARGS)
 	region.no_copy = rvm_true;
 	OK(rvm_map(&region, NULL));
 	OK(commit_bytes(region.vmaddr + 100, 1, 1000, flush));
-	die();
+	die(_metadata);
 }
 
 TEST_F(api, no_copy)

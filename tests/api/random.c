@@ -193,13 +193,13 @@ static void one_process(CHILD_ARGS)
 		one_step(_metadata, f);
 	if (next(2)) {
 		OK(rvm_flush());
-		die();
+		die(_metadata);
 	}
 	for (int i = 0; i < SLOTS; i++)
 		if (slots[i].open)
 			commit(_metadata, &slots[i]);
 	OK(rvm_terminate());
-	die();
+	die(_metadata);
 }
 
 static void last_look(CHILD_ARGS)

@@ -119,7 +119,7 @@ static void change_stripes(CHILD_ARGS)
 	OK(map_segment(f, &shared));
 	RUN(THREADS, change_stripe);
 	OK(rvm_flush());
-	die();
+	die(_metadata);
 }
 
 TEST_F(threads, disjoint_ranges)

@@ -248,7 +248,7 @@ static void commit_all(CHILD_ARGS)
 			OK(rvm_truncate());
 	}
 	OK(rvm_flush());
-	die();
+	die(_metadata);
 }
 
 static void find_all(CHILD_ARGS)

@@ -322,7 +322,7 @@ static void segment_flush_fails(CHILD_ARGS)
 	EXPECT_LT(0, counters().log_used);
 	c = counters();
 	EXPECT_EQ(200, c.segment_bytes);
-	OK(commit_bytes(region.vmaddr + 2000, 1, 100, no_flush));
+	OK(commit_bytes(region.vmaddr + 20000, 1, 100, no_flush));
 	OK(rvm_truncate());
 	c = counters();
 	EXPECT_EQ(500, c.segment_bytes);
@@ -345,7 +345,7 @@ static void commit_and_die(CHILD_ARGS)
 	start(f);
 	OK(map_segment(f, &region));
 	OK(commit_bytes(region.vmaddr, 1, 100, flush));
-	die();
+	die(_metadata);
 }
 
 static void recovery_fails(CHILD_ARGS)
@@ -397,7 +397,7 @@ static void two_segments(CHILD_ARGS)
 	OK(rvm_end_transaction(&tid, flush));
 	OK(commit_bytes(a.vmaddr + 2000, 3, 100, flush));
 	OK(commit_bytes(b.vmaddr + 2000, 3, 100, flush));
-	die();
+	die(_metadata);
 }
 
 /* With a segment away all goes on with the other, and truncation says why it can't. */
@@ -425,7 +425,7 @@ static void without_other(CHILD_ARGS)
 static void without_other_and_die(CHILD_ARGS)
 {
 	without_other(_metadata, f);
-	die();
+	die(_metadata);
 }
 
 static void without_other_and_terminate(CHILD_ARGS)
@@ -569,6 +569,23 @@ TEST_F(user_engine, segment_cut)
 
 /* --- owning --- */
 
+/* Fork one that lives on, and wait until it does. */
+static void leave_child(void)
+{
+	int fds[2];
+	char c = 0;
+
+	if (pipe(fds))
+		return;
+	if (!fork()) {
+		if (write(fds[1], &c, 1) == 1)
+			sleep(20);
+		_exit(0);
+	}
+	while (read(fds[0], &c, 1) < 0)
+		;
+}
+
 /* A forked child that lives on does not own the log, nor a segment. */
 static void fork_and_die(CHILD_ARGS)
 {
@@ -577,11 +594,8 @@ static void fork_and_die(CHILD_ARGS)
 	start(f);
 	OK(map_segment(f, &a));
 	OK(commit_bytes(a.vmaddr, 1, 100, flush));
-	if (!fork()) {
-		sleep(20);
-		_exit(0);
-	}
-	die();
+	leave_child();
+	die(_metadata);
 }
 
 static void fork_and_die_private(CHILD_ARGS)
@@ -596,11 +610,8 @@ static void fork_and_die_private(CHILD_ARGS)
 	a = region_of(f->segment, 0, 0);
 	OK(rvm_map(&a, &options));
 	OK(commit_bytes(a.vmaddr, 1, 100, flush));
-	if (!fork()) {
-		sleep(20);
-		_exit(0);
-	}
-	die();
+	leave_child();
+	die(_metadata);
 }
 
 TEST_F(user_engine, forked_child_lives_on)
@@ -722,7 +733,7 @@ static void second_write_alone(CHILD_ARGS)
 		usleep(1000);
 	usleep(50000);
 	EXPECT_EQ(1, first.times + second.times + 1);
-	die();
+	die(_metadata);
 }
 
 static void in_its_place(CHILD_ARGS)
@@ -734,7 +745,7 @@ static void in_its_place(CHILD_ARGS)
 	OK(map_segment(f, &region));
 	EXPECT_TRUE(all_are(region.vmaddr + 1000, 0, 2000));
 	OK(commit_bytes(region.vmaddr + 1000, 4, 100, flush));
-	die();
+	die(_metadata);
 }
 
 static void not_come_back(CHILD_ARGS)
@@ -826,7 +837,7 @@ static void coalesced(CHILD_ARGS)
 	/* 10 KiB in all, and what was before the log was opened: its status */
 	EXPECT_GE(5, c.log_writes);
 	EXPECT_GE(20 * KIB, c.log_bytes);
-	die();
+	die(_metadata);
 }
 
 static void coalesced_after(CHILD_ARGS)
@@ -877,7 +888,7 @@ static void bounded_queue(CHILD_ARGS)
 	/* one that is longer than the queue may be */
 	OK(commit_bytes(region.vmaddr, 7, 200000, no_flush));
 	EXPECT_EQ(before + 4, counters().log_writes);
-	die();
+	die(_metadata);
 }
 
 static void bounded_queue_after(CHILD_ARGS)

@@ -11,7 +11,7 @@ NAMES = ("log", "segment", "segment.2", "mark")
 
 class Harness:
     def __init__(self, args, plan):
-        self.kernel, self.seed, self.transactions = args.kernel, args.seed, args.transactions
+        self.seed, self.transactions = args.seed, args.transactions
         self.rng = random.Random(args.seed)
         # the log has the segments' names, so the folder has the same name in a VM
         self.folder = tempfile.mkdtemp(prefix="rvm-crash.")
@@ -74,14 +74,14 @@ class Harness:
             return "it hangs"
         return done.stdout if done.returncode else None
 
-    def vm(self, script, disks=None):
+    def vm(self, kernel, script, disks=None):
         """Exit status and output of a shell script in a VM, which has those disks in the folder."""
         options = []
         if disks:
             options = ["--qemu", disks.qemu_arguments()]
             script = "".join(f"mount --bind /dev/vd{'abcd'[i]} {self.folder}/{name} || exit 2\n"
                              for i, name in enumerate(NAMES)) + script
-        done = subprocess.run([f"{TOP}/tests/vm/run", "-k", self.kernel, "-m", "512", *options, "--",
+        done = subprocess.run([f"{TOP}/tests/vm/run", "-k", kernel, "-m", "512", *options, "--",
                                "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", check=False)
         return done.returncode, done.stdout

@@ -66,7 +66,7 @@ def main():
     h.save(images)
     disks = Disks(images, f"{h.folder}/socket")
     disks.control = "mark"
-    status, output = h.vm(script(h, rounds), disks)
+    status, output = h.vm(args.kernel, script(h, rounds), disks)
     disks.close()
     h.comment(output)
     for failed in disks.failed:

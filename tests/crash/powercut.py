@@ -2,15 +2,15 @@
 """Cut the power of VMs that commit, and see that nothing is lost or torn.
 
 usage: powercut.py [--boots N] [--states N] [--kernel-states N] [--engines NAME,NAME]
-                   [--seed N] [-k KERNEL]
+                   [--kernels NAME,NAME] [--seed N]
 
 Boots one VM after the other, whose log and segments are disks that remember
 every write and flush.  In each a workload runs, on the kernel engine and the
-user engine in turn (--engines).  From what was recorded, crash states are made: the disks
-as a power cut at a random moment can leave them.  The user engine recovers
-each on this machine; one of them is what the next VM finds, so that the other
-engine recovers it, too, and works on; and some are recovered, in one VM, by the
-kernel engine from files.
+user engine in turn, on one kernel and then the other.  From what was recorded,
+crash states are made: the disks as a power cut at a random moment can leave
+them.  The user engine recovers each on this machine; one is what the next VM
+finds, so that the other engine recovers it, too, and works on; and some are
+recovered, in one VM, by the kernel engine from files.
 
 POWERCUT_BOOTS and POWERCUT_STATES in the environment say how many of each.
 """
@@ -26,11 +26,11 @@ STATUS_AREA = 128 << 10
 RUNS = 24	# then anew: the mark has no room for more
 
 
-def boot(h, images, engine):
+def boot(h, images, engine, kernel):
     """Run the workload on such disks: their events, or None."""
     h.save(images)
     disks = Disks(images, f"{h.folder}/socket")
-    status, output = h.vm(" ".join(h.workload("run", engine)), disks)
+    status, output = h.vm(kernel, " ".join(h.workload("run", engine)), disks)
     disks.close()
     h.comment(output)
     return disks.events if status == 0 else None
@@ -83,9 +83,9 @@ def check_states(h, images, events, args, number):
     return bad
 
 
-def kernel_checks(h):
+def kernel_checks(h, kernel):
     count = len(os.listdir(f"{h.folder}/states"))
-    status, output = h.vm(f"""
+    status, output = h.vm(kernel, f"""
         bad=0
         for state in {h.folder}/states/*; do
             cp $state/* {h.folder}/ && echo $state
@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--transactions", type=int, default=250)
     parser.add_argument("--engines", type=lambda names: names.split(","), default=["kernel", "user"])
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("-k", "--kernel", default="6.1")
+    parser.add_argument("-k", "--kernels", type=lambda names: names.split(","), default=["6.1", "6.12"])
     args = parser.parse_args()
 
     h = Harness(args, args.boots + (args.kernel_states > 0))
@@ -113,16 +113,18 @@ def main():
         engine = args.engines[number % len(args.engines)]
         if number % RUNS == 0:
             images = h.new_images()
-        events = boot(h, images, engine)
+        # as many boots with each engine before the kernel changes
+        kernel = args.kernels[number // len(args.engines) % len(args.kernels)]
+        events = boot(h, images, engine, kernel)
         if events is None:
-            h.result(False, f"boot {number + 1}, {engine} engine: it recovers, checks and works")
+            h.result(False, f"boot {number + 1}, {engine} engine on {kernel}: it recovers, checks and works")
             continue
         bad = check_states(h, images, events, args, number)
-        h.result(not bad, f"boot {number + 1}, {engine} engine: {args.states} crash states, "
+        h.result(not bad, f"boot {number + 1}, {engine} engine on {kernel}: {args.states} crash states, "
                           f"of {len(events)} writes and flushes")
         images = next_images(h.rng, images, events)
     if args.kernel_states:
-        kernel_checks(h)
+        kernel_checks(h, args.kernels[-1])
     return h.end()
 
 

@@ -618,7 +618,7 @@ TEST_F(rvm, disk_full)
 			break;
 	}
 	ASSERT_EQ(ENOSPC, errno);
-	ASSERT_LT(20, i);
+	ASSERT_LT(10, i);
 	ASSERT_GT(64, i);
 	FAILS(ENOSPC, commit(w->log, w->area, RVM_COMMIT_FLUSH));
 	FAILS(ENOSPC, truncate_log(w->log));

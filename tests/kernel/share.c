@@ -467,4 +467,108 @@ TEST_F(rvm, segment_with_live_records)
 	ASSERT_TRUE(file_is(path, 0, 1, 100));
 }
 
+/* --- lock order --------------------------------------------------------- */
+
+struct crossing {
+	struct world *w;
+	const char *path;
+	volatile unsigned long *progress;
+};
+
+/* Write to the log's file, behind the log, out of pages that are not there yet. */
+static void *write_to_log_file(void *argument)
+{
+	struct crossing *c = argument;
+	int fd = open(c->path, O_RDWR | O_CLOEXEC);
+
+	for (;; c->progress[0]++) {
+		char *page = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		pwrite(fd, page, 16 * PAGE, 16 * MIB);
+		munmap(page, 16 * PAGE);
+	}
+	return NULL;
+}
+
+static void *map_and_unmap(void *argument)
+{
+	struct crossing *c = argument;
+
+	for (;; c->progress[1]++) {
+		void *area = map(c->w->log, PAGE), *memory = map(c->w->segment, PAGE);
+
+		munmap(area, PAGE);
+		munmap(memory, PAGE);
+	}
+	return NULL;
+}
+
+/*
+ * A commit that is larger than the log's memory is written in pieces; an
+ * ordinary write to the same file may fault, and mapping takes locks of both.
+ */
+TEST_F(rvm, lock_order)
+{
+	struct world *w = &self->w, o = { .log = -1 };
+	volatile unsigned long *progress = shared_memory(PAGE);
+	struct crossing c = { &o, o.f.log, progress };
+	unsigned long before[3];
+	pthread_t threads[3];
+	char *memory;
+	int i, n, status;
+	pid_t pids[2];
+
+	/* the log: of 8 MiB */
+	strcpy(o.f.dir, w->f.dir);
+	path_of(o.f.log, w, "log2");
+	path_of(o.f.segment, w, "segment2");
+	ASSERT_EQ(0, (int)rvm_log_file_create(o.f.log, 8 * MIB, 0600));
+	WORKS(make_file(o.f.segment, 3 * MIB, 0));
+	WORKS(open_world(&o));
+
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i])
+			continue;
+		if (i) {
+			struct rvm_area_header *area = map(o.log, AREA);
+
+			memory = map(o.segment, 3 * MIB);
+			for (n = 0;; n++) {
+				declare_no_restore(area, memory, 2 * MIB);
+				memset(memory, n, 2 * MIB);
+				if (commit(o.log, area, 0))
+					_exit(1);
+				progress[2]++;
+			}
+		}
+		pthread_create(&threads[0], NULL, write_to_log_file, &c);
+		pthread_create(&threads[1], NULL, write_to_log_file, &c);
+		map_and_unmap(&c);
+	}
+	for (i = 0; i < 6; i++) {
+		for (n = 0; n < 3; n++)
+			before[n] = progress[n];
+		/* slow machines, but not this slow */
+		for (n = 0; n < 300; n++) {
+			if (before[0] != progress[0] && before[1] != progress[1] &&
+			    before[2] != progress[2])
+				break;
+			sleep_us(100000);
+		}
+		if (n == 300)
+			break;
+		sleep_us(500000);
+	}
+	EXPECT_EQ(6, i) TH_LOG("no progress: %lu %lu %lu", progress[0], progress[1], progress[2]);
+	for (n = 0; n < 2; n++) {
+		kill(pids[n], SIGKILL);
+		waitpid(pids[n], &status, 0);
+		EXPECT_TRUE(WIFSIGNALED(status));
+	}
+	close_world(&o);
+	munmap((void *)progress, PAGE);
+}
+
 TEST_HARNESS_MAIN

@@ -125,7 +125,7 @@ struct rvm_ioc_recover {
  * been mapped by this address space.  The new values are those in memory
  * during the call.  With RVM_COMMIT_FLUSH it and all commits before it are on
  * stable storage on return; without, it survives the process at once and the
- * machine after the next flush.  On success, and on EIO, the area is empty.
+ * machine after the next flush.  On success the area is empty; on EIO it may be.
  *
  * ENOENT	no such area in this address space
  * EINVAL	the area is scribbled: lengths or states make no sense
@@ -133,6 +133,7 @@ struct rvm_ioc_recover {
  * EFBIG	the transaction could not fit into the empty log; it stays open
  * EAGAIN	RECOVER has not been called
  * EIO		the log has failed; no commit will succeed any more
+ * ENOMEM	the record is larger than the memory to be had for it; it stays open
  * ENOSPC	the log is full, and truncation can't free it: a segment can't be
  *		written (its error is in the kernel log) or is missing
  */
