@@ -35,6 +35,7 @@
 #define USER_PAGE	4096u		/* alignment of all I/O buffers */
 #define USER_WRITES	2		/* log writes in flight at once */
 #define USER_PIECE	(1u << 30)	/* a longer range becomes several in the record */
+#define USER_GROUP	64u		/* ranges with common bounds */
 
 /* A segment that is mapped, or that live records name. */
 struct user_segment {
@@ -87,6 +88,10 @@ struct user_range {
 	char *undo;		/* the old bytes, or NULL */
 };
 
+struct user_group {
+	const char *low, *high;
+};
+
 /* Saved bytes are taken from chunks, and given back all at once. */
 struct user_chunk {
 	struct user_chunk *next;
@@ -102,6 +107,8 @@ struct user_transaction {
 	struct user_range *ranges;
 	u64 count, capacity;
 	char *low, *high;	/* all ranges with saved bytes lie in [low, high) */
+	struct user_group *groups;	/* the same of each USER_GROUP ranges, made when wanted */
+	u64 grouped, group_capacity;
 	char *end;		/* of the last range */
 	u64 length;		/* of the record that it would make */
 	u64 pieces;		/* range headers in it */

@@ -235,6 +235,9 @@ rvm_return_t user_map(struct rvm_log *base, const struct rvm_map_request *reques
 	if (!r->base.name)
 		goto no_name;
 	error = get_segment(log, request->name, &r->segment);
+	/* in a full dictionary truncation makes room */
+	if (error == -ENOSPC && rvm_engine_user.truncate(base) == RVM_SUCCESS)
+		error = get_segment(log, request->name, &r->segment);
 	if (error)
 		goto no_segment;
 	error = settle(log, r->segment);

@@ -51,6 +51,7 @@ static void transaction_free(struct user_transaction *t)
 		free(c);
 	}
 	free(t->ranges);
+	free(t->groups);
 	free(t);
 }
 
@@ -103,6 +104,7 @@ rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transacti
 	}
 	t->base.restore = restore;
 	t->count = 0;
+	t->grouped = 0;
 	t->pieces = 0;
 	t->length = RVM_RECORD_MIN;
 	t->low = (char *)UINTPTR_MAX;
@@ -191,21 +193,60 @@ rvm_return_t user_set_range(struct rvm_transaction *transaction, struct rvm_regi
 	return added ? RVM_SUCCESS : RVM_ENO_MEMORY;
 }
 
+static void patch_ranges(const struct user_range *r, const struct user_range *end,
+			 const char *address, const char *data, u64 length)
+{
+	for (; r < end; r++) {
+		const char *from = address > r->address ? address : r->address;
+		const char *to = address + length < r->address + r->length ?
+				 address + length : r->address + r->length;
+
+		if (from < to)
+			memcpy(r->undo + (from - r->address), data + (from - address), to - from);
+	}
+}
+
+/*
+ * Bring the bounds of full groups up to date, so that a long transaction does
+ * not cost each commit a look at all its ranges.  The last range can still
+ * grow, so its group isn't full.
+ */
+static void make_groups(struct user_transaction *o)
+{
+	while ((o->grouped + 1) * USER_GROUP < o->count) {
+		const struct user_range *r = o->ranges + o->grouped * USER_GROUP, *end = r + USER_GROUP;
+		struct user_group group = { r->address, r->address };
+
+		if (o->grouped == o->group_capacity) {
+			u64 capacity = o->group_capacity * 2 + 16;
+			void *p = realloc(o->groups, capacity * sizeof(*o->groups));
+
+			if (!p)
+				return;
+			o->groups = p;
+			o->group_capacity = capacity;
+		}
+		for (; r < end; r++) {
+			if (r->address < group.low)
+				group.low = r->address;
+			if (r->address + r->length > group.high)
+				group.high = r->address + r->length;
+		}
+		o->groups[o->grouped++] = group;
+	}
+}
+
 static void patch_one(struct user_transaction *o, const char *address, const char *data, u64 length)
 {
 	u64 i;
 
 	if (address >= o->high || address + length <= o->low)
 		return;
-	for (i = 0; i < o->count; i++) {
-		const struct user_range *r = &o->ranges[i];
-		const char *from = address > r->address ? address : r->address;
-		const char *end = address + length < r->address + r->length ?
-				  address + length : r->address + r->length;
-
-		if (from < end)
-			memcpy(r->undo + (from - r->address), data + (from - address), end - from);
-	}
+	for (i = 0; i < o->grouped; i++)
+		if (address < o->groups[i].high && address + length > o->groups[i].low)
+			patch_ranges(o->ranges + i * USER_GROUP, o->ranges + (i + 1) * USER_GROUP,
+				     address, data, length);
+	patch_ranges(o->ranges + i * USER_GROUP, o->ranges + o->count, address, data, length);
 }
 
 /*
@@ -223,6 +264,7 @@ void user_transaction_patch(struct user_transaction *t, const char *record)
 		if (o == t || !o->base.restore)
 			continue;
 		user_lock(&o->lock);
+		make_groups(o);
 		for (i = 0; i < t->count; i++) {
 			const char *address = t->ranges[i].address;
 			u64 left = t->ranges[i].length;

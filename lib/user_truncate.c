@@ -67,8 +67,12 @@ int user_truncate_epoch(struct user_log *log)
 	end_sequence = log->acknowledged_sequence;
 	error = head == end ? -log->failed : 0;
 	pthread_mutex_unlock(&log->lock);
-	if (head == end)
+	if (head == end) {
+		pthread_mutex_lock(&log->status_lock);
+		user_segment_free_idle(log);
+		pthread_mutex_unlock(&log->status_lock);
 		return error;
+	}
 	/* if the log has failed, the segments get what is there all the same */
 	error = user_apply_init(&apply, log);
 	if (error)

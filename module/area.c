@@ -161,21 +161,20 @@ void rvm_area_reset(struct rvm_area *area)
 /* Put bytes back: those saved, or the committed ones where from is NULL. */
 static void restore(struct rvm_region *region, u64 address, u32 length, const u8 *from)
 {
-	u64 offset = rvm_region_offset(region, address);
+	u64 start = rvm_region_offset(region, address), offset = start, end = start + length;
+	struct rvm_image *image;
 
-	while (length) {
-		struct rvm_image *image = xa_load(&region->segment->images, offset >> PAGE_SHIFT);
+	/* A page without an image has not been stored to. */
+	while (offset < end &&
+	       (image = rvm_image_find(&region->segment->images, &offset, end))) {
 		u32 at = offset_in_page(offset);
-		u32 n = min_t(u32, length, PAGE_SIZE - at);
+		u32 n = min_t(u64, end - offset, PAGE_SIZE - at);
 
-		/* A page without an image has not been stored to. */
-		if (image)
-			memcpy(rvm_image_current(image) + at,
-			       from ? from : rvm_image_committed(image) + at, n);
-		from = from ? from + n : NULL;
+		memcpy(rvm_image_current(image) + at,
+		       from ? from + (offset - start) : rvm_image_committed(image) + at, n);
 		offset += n;
-		length -= n;
 	}
+	cond_resched();
 }
 
 /*
@@ -383,7 +382,7 @@ int rvm_area_spill(struct rvm_log *log, u32 id)
 		goto out;
 	/* More than this could not be committed. */
 	ret = -EFBIG;
-	if (area->spilled_bytes > log->status->area_length)
+	if (area->spilled_bytes > min_t(u64, log->status->area_length, RVM_RECORD_MAX))
 		goto out;
 	ret = -ENOMEM;
 	copy = copy_entries(&area->entries);

@@ -28,21 +28,22 @@ static void add_pieces(struct rvm_area *area, struct rvm_region *region,
 		      const struct rvm_area_entry *entry, struct total *total)
 {
 	u64 offset = rvm_region_offset(region, entry->address);
-	u32 left = entry->length;
+	u64 end = offset + entry->length;
+	struct rvm_image *image;
 
-	while (left) {
-		struct rvm_image *image = xa_load(&region->segment->images, offset >> PAGE_SHIFT);
-		u32 at = offset_in_page(offset);
-		u32 n = min_t(u32, left, PAGE_SIZE - at);
+	while (offset < end) {
+		u32 at, n;
 
-		if (image) {
-			if (total->pieces < area->pieces_room)
-				area->pieces[total->pieces] = (struct rvm_piece) { image, at, n };
-			total->pieces++;
-			total->bytes += rvm_range_size(n);
-		}
+		image = rvm_image_find(&region->segment->images, &offset, end);
+		if (!image)
+			break;
+		at = offset_in_page(offset);
+		n = min_t(u64, end - offset, PAGE_SIZE - at);
+		if (total->pieces < area->pieces_room)
+			area->pieces[total->pieces] = (struct rvm_piece) { image, at, n };
+		total->pieces++;
+		total->bytes += rvm_range_size(n);
 		offset += n;
-		left -= n;
 	}
 }
 
@@ -62,6 +63,11 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 			       region->segment->size)
 			return -EFAULT;
 		add_pieces(area, region, &entry, total);
+		if (total->bytes > RVM_RECORD_MAX)
+			return -EFBIG;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
@@ -150,6 +156,8 @@ static int make_log_room(struct rvm_log *log, u64 size)
 	mutex_lock(&log->commit_lock);
 	if (READ_ONCE(log->failed))
 		return -EIO;
+	if (!ret && rvm_log_fits(log, size))
+		return -EAGAIN;
 	/* Full, and what holds the space can't be applied. */
 	if (ret || atomic64_read(&log->head) == head)
 		return -ENOSPC;

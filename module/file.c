@@ -17,8 +17,6 @@
 #include "module/compat.h"
 #include "module/file.h"
 
-static struct workqueue_struct *rvm_file_workqueue;
-
 struct file *rvm_file_get(int fd)
 {
 	struct file *theirs = fget(fd);
@@ -106,6 +104,9 @@ int rvm_file_open(struct rvm_file *f, struct file *theirs, bool writable)
 	struct file *file;
 	int ret;
 
+	/* Who may only append may not use it as a whole. */
+	if (writable && ((theirs->f_flags & O_APPEND) || IS_APPEND(file_inode(theirs))))
+		return -EPERM;
 	file = dentry_open(&theirs->f_path,
 			   (writable ? O_RDWR : O_RDONLY) | O_LARGEFILE | (block ? O_EXCL : 0),
 			   theirs->f_cred);
@@ -125,6 +126,10 @@ int rvm_file_open(struct rvm_file *f, struct file *theirs, bool writable)
 	f->bdev = block ? I_BDEV(file->f_mapping->host) : NULL;
 	f->size = i_size_read(file->f_mapping->host);
 	f->writable = writable;
+	/* Opening a device does not look at this, nor do bios. */
+	ret = -EACCES;
+	if (writable && f->bdev && bdev_read_only(f->bdev))
+		goto err_file;
 	f->block = file_block(file, f->bdev);
 	if (block) {
 		/* Bios go past the page cache: leave nothing dirty behind them. */
@@ -143,19 +148,6 @@ err_file:
 	f->file = NULL;
 	fput(file);
 	return ret;
-}
-
-void rvm_file_close(struct rvm_file *f)
-{
-	/*
-	 * Also drops the flock or the claim, and before anybody can notice: a
-	 * kernel thread's fput() would leave that to another.
-	 */
-	if (f->file && current->flags & PF_KTHREAD)
-		__fput_sync(f->file);
-	else if (f->file)
-		fput(f->file);
-	f->file = NULL;
 }
 
 int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset)
@@ -262,10 +254,47 @@ static int write_regular(struct rvm_file *f, const struct bio_vec *pieces, unsig
 	return 0;
 }
 
+/* --- by a kernel thread -------------------------------------------------- */
+
+static struct workqueue_struct *rvm_file_workqueue;
+
+void rvm_file_queue(struct work_struct *work)
+{
+	queue_work(rvm_file_workqueue, work);
+}
+
+struct close_work {
+	struct work_struct work;
+	struct file *file;
+};
+
+static void do_close_work(struct work_struct *work)
+{
+	__fput_sync(container_of(work, struct close_work, work)->file);
+}
+
 /*
- * File systems refuse a write by a task that has been killed (EINTR), and one
- * beyond the task's RLIMIT_FSIZE.  But what we write belongs to all users of the
- * log, and must not fail because of one of them: a kernel thread does it then.
+ * It drops the flock or the claim, too.  A task's own fput() would do so only on
+ * its way back to user space; but when this returns the next owner may come.
+ */
+void rvm_file_close(struct rvm_file *f)
+{
+	struct close_work w = { .file = f->file };
+
+	if (!f->file)
+		return;
+	INIT_WORK_ONSTACK(&w.work, do_close_work);
+	rvm_file_queue(&w.work);
+	flush_work(&w.work);
+	destroy_work_on_stack(&w.work);
+	f->file = NULL;
+}
+
+/*
+ * File systems refuse a write by a task that has been killed, and one beyond the
+ * task's RLIMIT_FSIZE.  But what we write belongs to all users of the log, and
+ * must not fail because of one of them: a kernel thread does it then.  Those
+ * without a block device (the network's) may even return while the write goes on.
  */
 struct write_work {
 	struct work_struct work;
@@ -295,10 +324,16 @@ static int write_by_thread(struct rvm_file *f, const struct bio_vec *pieces, uns
 	};
 
 	INIT_WORK_ONSTACK(&w.work, do_write_work);
-	queue_work(rvm_file_workqueue, &w.work);
+	rvm_file_queue(&w.work);
 	flush_work(&w.work);
 	destroy_work_on_stack(&w.work);
 	return w.ret;
+}
+
+static bool may_write_directly(struct rvm_file *f)
+{
+	return current->flags & PF_KTHREAD ||
+	       (file_inode(f->file)->i_sb->s_bdev && rlimit(RLIMIT_FSIZE) == RLIM_INFINITY);
 }
 
 int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
@@ -309,9 +344,9 @@ int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned in
 
 	if (f->bdev)
 		ret = write_bdev(f, pieces, n, length, offset, flags);
-	else if (current->flags & PF_KTHREAD || rlimit(RLIMIT_FSIZE) == RLIM_INFINITY)
+	else if (may_write_directly(f))
 		ret = write_regular(f, pieces, n, length, offset, flags);
-	if (ret == -EINTR)
+	if (ret == -EINTR || ret == -ERESTARTSYS)
 		ret = write_by_thread(f, pieces, n, length, offset, flags);
 	memalloc_nofs_restore(nofs);
 	return ret;

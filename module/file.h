@@ -9,6 +9,7 @@
 #include <linux/blkdev.h>
 #include <linux/bvec.h>
 #include <linux/fs.h>
+#include <linux/workqueue.h>
 
 struct rvm_file {
 	struct file *file;
@@ -54,6 +55,9 @@ int rvm_file_flush(struct rvm_file *f);
 
 /* Drop what the page cache keeps of the file, so that others read what we wrote. */
 void rvm_file_invalidate(struct rvm_file *f, u64 offset, u64 length);
+
+/* Let a kernel thread do it. */
+void rvm_file_queue(struct work_struct *work);
 
 int rvm_file_init(void);
 void rvm_file_exit(void);

@@ -30,13 +30,15 @@ struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *foli
 	image->writing = RVM_NOWHERE;
 	image->cold = false;
 	copy_page(rvm_image_committed(image), rvm_image_current(image));
-	if (xa_err(xa_store(&segment->images, folio->index, image, GFP_KERNEL_ACCOUNT)))
+	if (xa_reserve(&segment->images, folio->index, GFP_KERNEL_ACCOUNT))
 		goto err_page;
 	folio_get(folio);
 	folio_mark_dirty(folio);
 	spin_lock(&log->list_lock);
 	list_add_tail(&image->node, &log->loose);
 	spin_unlock(&log->list_lock);
+	/* Last: a commit that finds it uses all of it.  The slot is reserved. */
+	xa_store(&segment->images, folio->index, image, 0);
 	return image;
 
 err_page:

@@ -16,6 +16,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/xarray.h>
 
 struct rvm_segment;
 
@@ -60,6 +61,23 @@ static inline void rvm_image_logged(struct rvm_image *image, u64 position, u64 s
 
 /* Write-protect the page; drop the image if it's clean.  Under truncate_lock. */
 void rvm_image_clean(struct rvm_image *image);
+
+/*
+ * The first image at or after *offset and before end, or NULL: *offset moves on
+ * to where its page begins.
+ */
+static inline struct rvm_image *rvm_image_find(struct xarray *images, u64 *offset, u64 end)
+{
+	unsigned long index = *offset >> PAGE_SHIFT;
+	struct rvm_image *image = xa_load(images, index);
+
+	if (image)
+		return image;
+	image = xa_find(images, &index, (end - 1) >> PAGE_SHIFT, XA_PRESENT);
+	if (image)
+		*offset = max(*offset, (u64)index << PAGE_SHIFT);
+	return image;
+}
 
 /* Drop all of a segment that nobody uses any more. */
 void rvm_image_drop_all(struct rvm_segment *segment);

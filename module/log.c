@@ -16,10 +16,10 @@
 #include "module/truncate.h"
 
 #define SCAN_BUFFER	(256u << 10)
-#define RING_MAX	(1u << 30)
 
 static LIST_HEAD(rvm_logs);
 static DEFINE_MUTEX(rvm_logs_lock);
+static DECLARE_WAIT_QUEUE_HEAD(rvm_logs_closed);
 
 /* --- the ring ----------------------------------------------------------- */
 
@@ -57,7 +57,7 @@ u64 rvm_log_seal(struct rvm_log *log)
 	if (gap)
 		rvm_filler_init(ring_at(log, log->appended), gap);
 	log->appended += gap;
-	atomic64_set(&log->ready, log->appended);
+	atomic64_set_release(&log->ready, log->appended);
 	return log->appended;
 }
 
@@ -88,7 +88,7 @@ static int write_ring(struct rvm_log *log, u64 from, u64 to)
 /* Write what is ready.  Under write_lock. */
 static int write_ready(struct rvm_log *log)
 {
-	u64 from = atomic64_read(&log->durable), to = atomic64_read(&log->ready);
+	u64 from = atomic64_read(&log->durable), to = atomic64_read_acquire(&log->ready);
 	u64 turn = from + log->status->area_length - from % log->status->area_length;
 	int ret;
 
@@ -150,6 +150,8 @@ static int scan_read(void *context, u64 offset, void *buffer, size_t length)
 {
 	struct rvm_log *log = context;
 
+	if (fatal_signal_pending(current))
+		return -EINTR;
 	return rvm_file_read(&log->file, buffer, length, offset);
 }
 
@@ -362,7 +364,7 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 
 	/* Some more, lest other commits come in between for ever. */
 	size += size / 4;
-	if (size > RING_MAX)
+	if (size > RVM_RING_MAX)
 		return -ENOMEM;
 	ret = alloc_ring(&ring, roundup_pow_of_two(size));
 	if (ret)
@@ -392,8 +394,6 @@ static void free_log(struct rvm_log *log)
 	vfree(log->status);
 	xa_destroy(&log->waiting);
 	xa_destroy(&log->area_ids);
-	if (log->key)
-		iput(log->key);
 	kfree(log);
 }
 
@@ -442,6 +442,43 @@ static struct rvm_log *find_log(struct inode *key)
 	return NULL;
 }
 
+static bool is_closing(struct inode *key)
+{
+	struct rvm_log *log;
+	bool closing;
+
+	mutex_lock(&rvm_logs_lock);
+	log = find_log(key);
+	closing = log && log->closing;
+	mutex_unlock(&rvm_logs_lock);
+	return closing;
+}
+
+/* The log with this key, or a new one that is yet to be opened. */
+static struct rvm_log *get_log(struct inode *key)
+{
+	struct rvm_log *log;
+
+	for (;;) {
+		mutex_lock(&rvm_logs_lock);
+		log = find_log(key);
+		if (!log || !log->closing)
+			break;
+		mutex_unlock(&rvm_logs_lock);
+		if (wait_event_killable(rvm_logs_closed, !is_closing(key)))
+			return ERR_PTR(-EINTR);
+	}
+	if (log) {
+		kref_get(&log->ref);
+	} else {
+		log = alloc_log(key);
+		if (log)
+			list_add(&log->node, &rvm_logs);
+	}
+	mutex_unlock(&rvm_logs_lock);
+	return log ? log : ERR_PTR(-ENOMEM);
+}
+
 int rvm_log_attach(int fd, struct rvm_log **result)
 {
 	struct file *theirs = rvm_file_get(fd);
@@ -455,19 +492,10 @@ int rvm_log_attach(int fd, struct rvm_log **result)
 		return -EBADF;
 	}
 
-	mutex_lock(&rvm_logs_lock);
-	log = find_log(rvm_file_key(theirs));
-	if (log) {
-		kref_get(&log->ref);
-	} else {
-		log = alloc_log(rvm_file_key(theirs));
-		if (log)
-			list_add(&log->node, &rvm_logs);
-	}
-	mutex_unlock(&rvm_logs_lock);
-	if (!log) {
+	log = get_log(rvm_file_key(theirs));
+	if (IS_ERR(log)) {
 		fput(theirs);
-		return -ENOMEM;
+		return PTR_ERR(log);
 	}
 
 	mutex_lock(&log->attach_lock);
@@ -493,6 +521,9 @@ static void release_log(struct kref *ref)
 {
 	struct rvm_log *log = container_of(ref, struct rvm_log, ref);
 
+	/* Others who want this log wait; those who want another don't. */
+	log->closing = true;
+	mutex_unlock(&rvm_logs_lock);
 	cancel_work_sync(&log->truncate_work);
 	if (log->open) {
 		mutex_lock(&log->commit_lock);
@@ -501,9 +532,12 @@ static void release_log(struct kref *ref)
 		rvm_log_flush(log, log->appended);
 	}
 	rvm_segment_detach_all(log);
+	iput(log->key);
 	rvm_file_close(&log->file);
+	mutex_lock(&rvm_logs_lock);
 	list_del(&log->node);
 	mutex_unlock(&rvm_logs_lock);
+	wake_up_all(&rvm_logs_closed);
 	free_log(log);
 }
 

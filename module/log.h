@@ -41,9 +41,13 @@ struct rvm_ring {
 	struct bio_vec *pieces;		/* the write being put together */
 };
 
+#define RVM_RING_MAX	(1u << 30)
+#define RVM_RECORD_MAX	(RVM_RING_MAX / 5 * 4)	/* the ring is made a little larger */
+
 struct rvm_log {
 	struct kref ref;		/* log descriptors and segments */
 	struct list_head node;		/* rvm_logs_lock */
+	bool closing;			/* rvm_logs_lock: the last user has gone */
 	struct inode *key;		/* what rvm_file_key() says of it */
 	struct rvm_file file;
 
@@ -105,7 +109,7 @@ void rvm_log_put(struct rvm_log *log);
 /* The largest record that the empty log takes. */
 static inline bool rvm_log_fits_empty(struct rvm_log *log, u64 size)
 {
-	return size <= log->status->area_length &&
+	return size <= min_t(u64, log->status->area_length, RVM_RECORD_MAX) &&
 	       round_up(size, log->file.block) <= log->status->area_length;
 }
 

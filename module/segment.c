@@ -37,15 +37,53 @@ static struct file_system_type rvm_fs_type = {
 
 /* --- pages -------------------------------------------------------------- */
 
-static int rvm_segment_read_folio(struct file *file, struct folio *folio)
+static int read_folio(struct rvm_segment *segment, struct folio *folio)
 {
-	struct rvm_segment *segment = folio->mapping->host->i_private;
 	int ret = rvm_file_read_page(&segment->file, folio_page(folio, 0), folio_pos(folio));
 
 	if (!ret)
 		folio_mark_uptodate(folio);
 	folio_unlock(folio);
 	return ret;
+}
+
+struct read_work {
+	struct work_struct work;
+	struct rvm_segment *segment;
+	struct folio *folio;
+};
+
+static void do_read_work(struct work_struct *work)
+{
+	struct read_work *w = container_of(work, struct read_work, work);
+
+	read_folio(w->segment, w->folio);
+	kfree(w);
+}
+
+/*
+ * A file system takes locks of the file to read from it, and the task that
+ * faults may hold them: in a write(2) to the same file, from a region of ours.
+ * So a kernel thread reads; the task's wait for the folio ends if it is killed,
+ * and the segment's end waits for the folio.
+ */
+static int rvm_segment_read_folio(struct file *file, struct folio *folio)
+{
+	struct rvm_segment *segment = folio->mapping->host->i_private;
+	struct read_work *w;
+
+	if (segment->file.bdev)
+		return read_folio(segment, folio);
+	w = kmalloc(sizeof(*w), GFP_KERNEL);
+	if (!w) {
+		folio_unlock(folio);
+		return -ENOMEM;
+	}
+	INIT_WORK(&w->work, do_read_work);
+	w->segment = segment;
+	w->folio = folio;
+	rvm_file_queue(&w->work);
+	return 0;
 }
 
 static const struct address_space_operations rvm_segment_aops = {
@@ -255,8 +293,8 @@ static void detach(struct rvm_segment *segment)
 	truncate_inode_pages(segment->inode->i_mapping, 0);
 	iput(segment->inode);
 	simple_release_fs(&rvm_mount, &rvm_mounts);
-	rvm_file_close(&segment->file);
 	iput(segment->key);
+	rvm_file_close(&segment->file);
 	xa_destroy(&segment->images);
 	kfree(segment);
 }
@@ -272,7 +310,8 @@ void rvm_segment_detach_unused(struct rvm_log *log)
 		if (segment->descriptors)
 			continue;
 		mutex_lock(&log->truncate_lock);
-		logged = segment->unflushed;
+		/* Records of an earlier opening stay: so does what they speak of. */
+		logged = segment->unflushed || log->kept != RVM_NOWHERE;
 		mutex_lock(&log->commit_lock);
 		xa_for_each(&segment->images, index, image)
 			logged |= image->first != RVM_NOWHERE;
@@ -307,7 +346,7 @@ static struct inode *make_inode(struct rvm_segment *segment)
 	inode->i_op = &iops;
 	inode->i_private = segment;
 	inode->i_mapping->a_ops = &rvm_segment_aops;
-	mapping_set_gfp_mask(inode->i_mapping, GFP_USER | __GFP_ACCOUNT);
+	mapping_set_gfp_mask(inode->i_mapping, GFP_USER);
 	i_size_write(inode, segment->size);
 	return inode;
 }
@@ -344,6 +383,25 @@ static int name_segment(struct rvm_log *log, const char *name, u32 name_length, 
 	return ret;
 }
 
+/*
+ * The file may have grown since it was attached.  If its last page was a part of
+ * one, what is cached of that is out of date, and must not be in use.
+ */
+static void take_growth(struct rvm_segment *segment)
+{
+	struct address_space *mapping = segment->inode->i_mapping;
+	u64 size = i_size_read(segment->key);
+
+	if (size <= segment->size)
+		return;
+	if (!PAGE_ALIGNED(segment->size) &&
+	    (segment->descriptors || !xa_empty(&segment->images) ||
+	     invalidate_inode_pages2(mapping)))
+		return;
+	segment->size = size;
+	i_size_write(segment->inode, size);
+}
+
 static struct rvm_segment *find_or_open(struct rvm_log *log, struct file *theirs, bool writable,
 					const char *name, u32 name_length)
 {
@@ -355,11 +413,7 @@ static struct rvm_segment *find_or_open(struct rvm_log *log, struct file *theirs
 			continue;
 		if (writable && !segment->file.writable)
 			return ERR_PTR(-EBUSY);
-		/* It may have grown since. */
-		if (i_size_read(segment->key) > segment->size) {
-			segment->size = i_size_read(segment->key);
-			i_size_write(segment->inode, segment->size);
-		}
+		take_growth(segment);
 		return segment;
 	}
 

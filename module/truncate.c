@@ -28,6 +28,7 @@ static void copy_batch(struct rvm_log *log, u64 limit, struct batch *batch,
 		       struct list_head *written)
 {
 	struct rvm_image *image;
+	unsigned int i;
 
 	batch->n = 0;
 	mutex_lock(&log->commit_lock);
@@ -42,10 +43,12 @@ static void copy_batch(struct rvm_log *log, u64 limit, struct batch *batch,
 		list_move_tail(&image->node, written);
 		batch->copies[batch->n].image = image;
 		batch->copies[batch->n].page = log->bounce[batch->n];
-		copy_page(page_address(log->bounce[batch->n]), rvm_image_committed(image));
 		batch->n++;
 	}
 	spin_unlock(&log->list_lock);
+	for (i = 0; i < batch->n; i++)
+		copy_page(page_address(log->bounce[i]),
+			  rvm_image_committed(batch->copies[i].image));
 	batch->position = rvm_log_seal(log);
 	mutex_unlock(&log->commit_lock);
 }

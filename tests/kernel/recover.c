@@ -254,7 +254,7 @@ TEST_F(rvm, short_segment)
 	munmap(memory, 4 * PAGE);
 	close(fd);
 	close_world(w);
-	WORKS(truncate(path, 4 * PAGE - 1));
+	WORKS(truncate(path, 3 * PAGE));
 
 	WORKS(w->log = attach(w->f.log));
 	WORKS(w->segment = segment(w->log, w->f.segment));
