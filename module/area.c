@@ -121,6 +121,7 @@ bool rvm_entry_read(const struct rvm_entries *entries, u32 i, struct rvm_area_en
 int rvm_area_index(struct rvm_area *area)
 {
 	struct rvm_entries *entries = &area->entries;
+	/* Pairs with the process's store-release, after it wrote the entry. */
 	u32 used = smp_load_acquire(&area->shared->used);
 	struct rvm_area_entry copy;
 

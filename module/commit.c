@@ -25,7 +25,7 @@ struct total {
  * image still equals its segment: there is nothing to log.
  */
 static void add_pieces(struct rvm_area *area, struct rvm_region *region,
-		      const struct rvm_area_entry *entry, struct total *total)
+		       const struct rvm_area_entry *entry, struct total *total)
 {
 	u64 offset = rvm_region_offset(region, entry->address);
 	u64 end = offset + entry->length;
@@ -75,6 +75,7 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 /* Check what was declared, and break it into pieces. */
 static int take_stock(struct rvm_area *area, struct total *total)
 {
+	/* Pairs with the process's store-release, after it wrote the entry. */
 	u32 used = smp_load_acquire(&area->shared->used);
 	struct rvm_entries *spilled;
 	int ret;

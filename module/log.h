@@ -23,6 +23,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -41,7 +42,7 @@ struct rvm_ring {
 	struct bio_vec *pieces;		/* the write being put together */
 };
 
-#define RVM_RING_MAX	(1u << 30)
+#define RVM_RING_MAX	SZ_1G
 #define RVM_RECORD_MAX	(RVM_RING_MAX / 5 * 4)	/* the ring is made a little larger */
 
 struct rvm_log {
@@ -81,10 +82,10 @@ struct rvm_log {
 	 * is free; changes under truncate_lock.
 	 */
 	atomic64_t ready, durable, head;
-	struct mutex write_lock;
+	struct mutex write_lock;	/* one log write at a time */
 	int failed;			/* errno of the first failed log write */
 
-	spinlock_t list_lock;
+	spinlock_t list_lock;		/* the two lists of images */
 	struct list_head logged;	/* images with log records to free, oldest first */
 	struct list_head loose;		/* images without */
 

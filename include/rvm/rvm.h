@@ -454,7 +454,8 @@ rvm_return_t rvm_query(rvm_options_t *options, rvm_region_t *region);
  * mapped, and vmaddr where.  If the call fails, *region is as it was.
  *
  * vmaddr, if not NULL, is page aligned, and what memory was there before is
- * replaced.
+ * replaced, whoever's it was: choose addresses where neither malloc nor the
+ * system puts anything, or keep the range mapped until this call.
  *
  * The segment is a file or block device, which must exist.  An empty file is
  * first grown to dev_length, with blocks allocated where the file system can;
