@@ -33,7 +33,7 @@ unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests test check demo bench install clean help
+.PHONY: all lib module module-tree tools tests test test-full check demo bench install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
@@ -131,6 +131,10 @@ export BUILD
 test:	## run all tests, natively and in VMs; sets itself up
 	@tests/setup
 	@tests/run
+
+test-full:	## the same, on the debug kernel too and with many more crashes; takes hours
+	@tests/setup
+	@tests/run --debug --full
 
 check:	## check the sources: licence lines, scripts, sparse where it is installed
 	@tests/check

@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# Processes killed at random moments, on each engine and across the two, and the
+# user engine's writes cut short: nothing acknowledged is lost, nothing is torn.
+# KILL_LOOPS says how often, 100 by default.
+
+top=$(readlink -f "$(dirname "$0")/../..")
+programs=$(cd "$top" && readlink -f "${BUILD:-build}")/tests/crash
+loops=${KILL_LOOPS:-100}
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+
+n=0 failed=0
+# try WHAT COMMAND...
+try() {
+	local what=$1
+	shift
+	n=$((n + 1))
+	if "$@" >"$dir/out" 2>&1; then
+		sed 's/^/# /' "$dir/out"
+		echo "ok $n - $what"
+	else
+		sed 's/^/# /' "$dir/out"
+		echo "not ok $n - $what"
+		failed=1
+	fi
+}
+
+kill=("$programs/kill" --loops "$loops" --log "$dir/log" --segment "$dir/segment")
+echo "KTAP version 1"
+echo "1..4"
+try "$loops processes on the user engine" env RVM_ENGINE=user "${kill[@]}"
+try "$loops cuts of four runs of the user engine" "$programs/power" --cuts "$loops" --folder "$dir"
+try "$loops processes on the kernel engine" \
+	"$top/tests/vm/run" -t 36000 -- env RVM_ENGINE=kernel "${kill[@]}"
+try "$loops processes on either engine, recovered by either" \
+	"$top/tests/vm/run" -t 36000 -- "${kill[@]}" --engines kernel,user
+exit $failed
