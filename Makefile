@@ -170,5 +170,5 @@ clean:	## remove build/
 	rm -rf $(BUILD)
 
 help:	## this list
-	@sed -n 's/^\([a-z]*\):.*	## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*	## /\1\t/p' Makefile | expand -t 12
 	@echo; echo "BUILD=dir builds elsewhere than in build/. Kernels and sources for the tests are kept in ~/.cache/rvm."

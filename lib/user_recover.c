@@ -208,6 +208,7 @@ static int apply(struct user_log *log, struct user_apply *a)
 	error = user_apply_scan(a);
 	if (error)
 		return error;
+	user_count(log->counters.log_flushes, 1);
 	if (fsync(log->fd))
 		return -errno;
 	length = a->scan.position - a->status->head;
