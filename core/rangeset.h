@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
  * A set of bytes, kept as disjoint ranges in order; neighbours merge.  Adding
- * tells which bytes were new, and that one operation serves both uses:
- * declaring each byte once in a transaction (intra-transaction optimization),
- * and redo merge: going through the log newest first, a byte that is in the
- * set already has its newest value, so only the new ones are applied.
+ * tells which bytes were new: so a transaction declares each byte once
+ * (intra-transaction optimization), and a reader that goes through a log newest
+ * first applies each byte once (redo merge).  Our engines redo oldest first into
+ * whole pages, which writes each page once: lib/user_apply.c, module/recover.c.
  */
 #ifndef RVM_CORE_RANGESET_H
 #define RVM_CORE_RANGESET_H

@@ -71,7 +71,7 @@ static int kernel_probe(const char **why)
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:
-		*why = "there is no " DEVICE ": load the module with 'sudo modprobe rvm', or 'sudo insmod build/rvm.ko' where it was built";
+		*why = "there is no " DEVICE ": load the module with 'sudo modprobe rvm', or 'sudo modprobe libcrc32c && sudo insmod build/rvm.ko' where it was built";
 		return -ENODEV;
 	case EACCES:
 	case EPERM:
