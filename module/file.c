@@ -29,6 +29,12 @@ struct file *rvm_file_get(int fd)
 		fput(theirs);
 		return ERR_PTR(-EINVAL);
 	}
+	/* Who may only append may not use it as a whole. */
+	if ((theirs->f_mode & FMODE_WRITE) &&
+	    ((theirs->f_flags & O_APPEND) || IS_APPEND(file_inode(theirs)))) {
+		fput(theirs);
+		return ERR_PTR(-EPERM);
+	}
 	return theirs;
 }
 
@@ -104,9 +110,6 @@ int rvm_file_open(struct rvm_file *f, struct file *theirs, bool writable)
 	struct file *file;
 	int ret;
 
-	/* Who may only append may not use it as a whole. */
-	if (writable && ((theirs->f_flags & O_APPEND) || IS_APPEND(file_inode(theirs))))
-		return -EPERM;
 	file = dentry_open(&theirs->f_path,
 			   (writable ? O_RDWR : O_RDONLY) | O_LARGEFILE | (block ? O_EXCL : 0),
 			   theirs->f_cred);

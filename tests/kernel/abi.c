@@ -249,6 +249,28 @@ TEST_F(rvm, wrong_files)
 	close(fd);
 }
 
+/* Who may only append gets no more, not even of what is attached already. */
+TEST_F(rvm, append_only)
+{
+	const struct files *f = &self->w.f;
+	char path[200];
+	int fd;
+
+	FAILS(EPERM, segment_mode(self->w.log, f->segment, O_RDWR | O_APPEND));
+	WORKS(fd = segment_mode(self->w.log, f->segment, O_RDONLY | O_APPEND));
+	close(fd);
+	WORKS(fd = open(f->log, O_RDWR | O_APPEND));
+	FAILS(EPERM, attach_fd(fd));
+	close(fd);
+	snprintf(path, sizeof(path), "%s/other", f->dir);
+	ASSERT_EQ(0, (int)rvm_log_file_create(path, 4096, 0600));
+	WORKS(fd = open(path, O_RDWR | O_APPEND));
+	FAILS(EPERM, attach_fd(fd));
+	close(fd);
+	WORKS(fd = attach(path));
+	close(fd);
+}
+
 TEST_F(rvm, files_that_are_no_log)
 {
 	char path[200];

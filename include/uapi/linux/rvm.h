@@ -55,6 +55,8 @@
  * EINVAL	fd is no regular file or block device, or not an RVM log
  * EPROTONOSUPPORT  a log of another format version
  * EUCLEAN	the log is damaged
+ * EPERM	fd was opened with O_APPEND, or the file is append-only
+ * EACCES	the device is set read-only
  * EBUSY	another owner has it
  * EIO, ENOMEM, ...
  */
@@ -94,6 +96,7 @@ struct rvm_ioc_segment_name {
  * EBADF	fd is not open for reading
  * EINVAL	no regular file or block device, empty, or a name that is not absolute
  * ENAMETOOLONG	name of 0 or more than 4095 bytes
+ * EPERM, EACCES	as for ATTACH_LOG, if fd is open for writing
  * EEXIST	the log knows another attached file by this name
  * EBUSY	another owner has it (or another log)
  * ENOSPC	the log's dictionary is full
