@@ -266,6 +266,14 @@ void rvm_file_queue(struct work_struct *work)
 	queue_work(rvm_file_workqueue, work);
 }
 
+/* Have work that is on the stack done, and wait for it. */
+static void run_by_thread(struct work_struct *work)
+{
+	rvm_file_queue(work);
+	flush_work(work);
+	destroy_work_on_stack(work);
+}
+
 struct close_work {
 	struct work_struct work;
 	struct file *file;
@@ -287,9 +295,7 @@ void rvm_file_close(struct rvm_file *f)
 	if (!f->file)
 		return;
 	INIT_WORK_ONSTACK(&w.work, do_close_work);
-	rvm_file_queue(&w.work);
-	flush_work(&w.work);
-	destroy_work_on_stack(&w.work);
+	run_by_thread(&w.work);
 	f->file = NULL;
 }
 
@@ -327,9 +333,7 @@ static int write_by_thread(struct rvm_file *f, const struct bio_vec *pieces, uns
 	};
 
 	INIT_WORK_ONSTACK(&w.work, do_write_work);
-	rvm_file_queue(&w.work);
-	flush_work(&w.work);
-	destroy_work_on_stack(&w.work);
+	run_by_thread(&w.work);
 	return w.ret;
 }
 
