@@ -31,7 +31,6 @@
 #define RVM_STATUS_MAGIC	"RVM-LOG"	/* 8 bytes with the final 0 */
 #define RVM_RECORD_MAGIC	0x524d5652u	/* "RVMR" */
 #define RVM_TRAILER_MAGIC	0x544d5652u	/* "RVMT" */
-#define RVM_FILLER_MAGIC	0x464d5652u	/* "RVMF" */
 
 /*
  * Status: where the live part of the log begins, and which segments its
@@ -92,16 +91,6 @@ struct rvm_record_trailer {
 	__le32 magic;
 	__le32 crc;		/* of everything before the trailer */
 	__le64 length;		/* again, so that the log reads backwards */
-};
-
-/*
- * Filler: what stands between a record that does not end on a block boundary
- * and the next write.  One stands at the gap's first 8 bytes and one at its
- * last (they coincide in a gap of 8), zeros between.
- */
-struct rvm_filler {
-	__le32 magic;
-	__le32 length;		/* of the whole gap: 8..RVM_BLOCK_MAX - 8 */
 };
 
 #define RVM_CRC_SEED	(~0u)

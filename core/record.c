@@ -23,17 +23,6 @@ static u64 turn_end(const struct rvm_scan *scan)
 	return scan->status->head + scan->status->area_length;
 }
 
-void rvm_filler_init(void *gap, u32 length)
-{
-	struct rvm_filler f = { cpu_to_le32(RVM_FILLER_MAGIC), cpu_to_le32(length) };
-
-	if (!length)
-		return;
-	memset(gap, 0, length);
-	memcpy(gap, &f, sizeof(f));
-	memcpy((u8 *)gap + length - sizeof(f), &f, sizeof(f));
-}
-
 void rvm_scan_init(struct rvm_scan *scan, const struct rvm_status *status,
 		   rvm_read_fn read, void *context, void *buffer, size_t buffer_length)
 {
@@ -315,9 +304,7 @@ static int record_at(struct rvm_scan *scan, u64 position, u64 bound)
 
 /*
  * The next record stands at scan->position or, behind a gap, at the beginning
- * of a block.  No filler is needed for finding it: a torn write can have lost
- * its filler, an opening leaves a gap where its blocks are larger than before,
- * and what looks like a filler there can be an old one.
+ * of a block.  What the gap holds means nothing.
  */
 static int probe(struct rvm_scan *scan, u64 bound)
 {
@@ -333,57 +320,25 @@ static int probe(struct rvm_scan *scan, u64 bound)
 	return 0;
 }
 
-/* 1 if scan->position was at a filler, and is behind it now. */
-static int skip_filler(struct rvm_scan *scan, u64 bound)
-{
-	const struct rvm_filler *f;
-	const void *data;
-	u32 length;
-	int err;
-
-	if (scan->position > bound || bound - scan->position < sizeof(*f))
-		return 0;
-	err = fetch(scan, scan->position, sizeof(*f), &data);
-	if (err)
-		return err;
-	f = data;
-	length = le32_to_cpu(f->length);
-	if (le32_to_cpu(f->magic) != RVM_FILLER_MAGIC || length < sizeof(*f) ||
-	    length >= RVM_BLOCK_MAX || length > bound - scan->position ||
-	    (scan->position + length) % RVM_BLOCK_MIN)
-		return 0;
-	scan->position += length;
-	return 1;
-}
-
 static int find_next(struct rvm_scan *scan)
 {
 	const struct rvm_status *s = scan->status;
 	int found;
 
-	for (;;) {
-		bool before = scan->position < s->start;
-		u64 bound = before ? s->start : turn_end(scan);
-
-		if (scan->position == s->start && scan->sequence != s->start_sequence)
-			return -EUCLEAN;
-		if (!before || scan->sequence < s->start_sequence) {
-			found = probe(scan, bound);
+	if (scan->position < s->start) {
+		if (scan->sequence < s->start_sequence) {
+			found = probe(scan, s->start);
 			if (found)
 				return found;
 		}
-		found = skip_filler(scan, bound);
-		if (found < 0)
-			return found;
-		if (found)
-			continue;
-		if (!before)
-			return 0;
 		/* If all that former openings wrote was found, it is less than a block. */
 		if (s->start - scan->position >= RVM_BLOCK_MAX)
 			return -EUCLEAN;
 		scan->position = s->start;
 	}
+	if (scan->position == s->start && scan->sequence != s->start_sequence)
+		return -EUCLEAN;
+	return probe(scan, turn_end(scan));
 }
 
 int rvm_scan_next(struct rvm_scan *scan)

@@ -42,13 +42,10 @@ static inline void rvm_record_trailer_init(struct rvm_record_trailer *t, u64 len
 }
 
 /* Bytes from position to the next block boundary (0 on one). */
-static inline u32 rvm_filler_length(u64 position, u32 block)
+static inline u32 rvm_block_gap(u64 position, u32 block)
 {
 	return -position & (block - 1);
 }
-
-/* Fill a gap of `length` bytes (8..RVM_BLOCK_MAX-8, multiple of 8; 0: nothing). */
-void rvm_filler_init(void *gap, u32 length);
 
 /* File offset of a position. */
 static inline u64 rvm_area_offset(const struct rvm_status *s, u64 position)
@@ -103,8 +100,8 @@ void rvm_scan_init(struct rvm_scan *scan, const struct rvm_status *status,
  * (segment id in the dictionary, no overflow), checksum, trailer, sequence,
  * and incarnation (from status->start on exactly the status's; before it never
  * falling).
- * 1: scan->record is valid; 0: the tail, scan->position is where it is: behind
- * a filler if there is one, but not rounded to a block.  -EUCLEAN: the log is
+ * 1: scan->record is valid; 0: the tail, scan->position is where it is: the
+ * end of the last record, or start or head.  -EUCLEAN: the log is
  * damaged before status->start, where a former opening found it whole, or it
  * holds a record that only a newer status could explain.  Other negative: what
  * read returned.  After 1, the next call goes on; else it looks again.

@@ -103,8 +103,8 @@ static void batch_seal(struct user_log *log)
 
 	if (log->options.coalesce_transactions)
 		user_merge(log, b);
-	gap = rvm_filler_length(b->position + b->used, log->block);
-	rvm_filler_init(b->data + b->used, gap);
+	gap = rvm_block_gap(b->position + b->used, log->block);
+	memset(b->data + b->used, 0, gap);
 	b->used += gap;
 	log->end = b->position + b->used;
 	log->open = NULL;

@@ -4,8 +4,8 @@
  *
  * In this order, each step durable before the next: the records as they were
  * found (a process that died may have left them in the page cache), the
- * segments, a filler after the last record if some must stay, the status.  A
- * crash in between finds the log as it was, and does it all again.
+ * segments, the status.  A crash in between finds the log as it was, and does
+ * it all again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -108,25 +108,6 @@ static int add_segments(struct user_log *log)
 	return 0;
 }
 
-/* After the last record, up to a block: else a scan would look for more there. */
-static int write_filler(struct user_log *log, u64 tail, u64 length)
-{
-	u64 block = tail & ~(u64)(log->block - 1);
-	u64 offset = rvm_area_offset(&log->status, block);
-	char *buffer = user_file_buffer(log->block);
-	int error;
-
-	if (!buffer)
-		return -ENOMEM;
-	error = user_file_log_read(log, offset, buffer, log->block);
-	if (!error) {
-		rvm_filler_init(buffer + (tail - block), length);
-		error = user_file_log_write(log, offset, buffer, log->block);
-	}
-	free(buffer);
-	return error;
-}
-
 static void name_kept(struct user_log *log, struct user_apply *a)
 {
 	size_t i;
@@ -169,14 +150,8 @@ static int begin_incarnation(struct user_log *log, struct user_apply *a)
 	if (a->kept) {
 		s->head = a->kept->oldest_position;
 		s->head_sequence = a->kept->oldest_sequence;
-		s->start = tail;
-		/* not where it would reach the head: our block is larger than the last owner's */
-		if (start > tail && start - s->head <= s->area_length) {
-			error = write_filler(log, tail, start - tail);
-			if (error)
-				return error;
-			s->start = start;
-		}
+		/* full, and our block is larger than the last owner's: it would pass the head */
+		s->start = start - s->head > s->area_length ? tail : start;
 	} else {
 		s->head = s->start = start;
 		s->head_sequence = a->scan.sequence;

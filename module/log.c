@@ -51,11 +51,10 @@ void rvm_log_end(struct rvm_log *log, u64 length)
 
 u64 rvm_log_seal(struct rvm_log *log)
 {
-	u32 gap = rvm_filler_length(log->appended, log->file.block);
+	u32 gap = rvm_block_gap(log->appended, log->file.block);
 
 	/* Ring and durable are block-aligned: there is room up to the boundary. */
-	if (gap)
-		rvm_filler_init(ring_at(log, log->appended), gap);
+	memset(ring_at(log, log->appended), 0, gap);
 	log->appended += gap;
 	atomic64_set_release(&log->ready, log->appended);
 	return log->appended;
@@ -194,25 +193,6 @@ static int count_waiting(void *context, u32 segment, u64 offset, const void *dat
 			       xa_mk_value(entry ? xa_to_value(entry) + 1 : 1), GFP_KERNEL));
 }
 
-/*
- * The tail's block is written once more, with a filler behind the last record,
- * so that a reader who comes after the next incarnation finds the way on.
- */
-static int fill_tail(struct rvm_log *log, u64 tail)
-{
-	u32 block = log->file.block, gap = rvm_filler_length(tail, block);
-	u64 offset = rvm_area_offset(log->status, tail - (block - gap));
-	struct bio_vec piece = { .bv_page = log->bounce[0], .bv_len = block };
-	void *page = page_address(log->bounce[0]);
-	int ret;
-
-	ret = rvm_file_read(&log->file, page, block, offset);
-	if (ret)
-		return ret;
-	rvm_filler_init(page + block - gap, gap);
-	return rvm_file_write(&log->file, &piece, 1, block, offset, RVM_WRITE_DURABLE);
-}
-
 /* Find the tail: count what waits for RECOVER, and put the log's end there. */
 static int find_tail(struct rvm_log *log)
 {
@@ -247,14 +227,9 @@ static int find_tail(struct rvm_log *log)
 	if (scan.position != status->head) {
 		log->kept = status->head;
 		log->kept_sequence = status->head_sequence;
-		if (start - status->head > status->area_length) {
-			/* Full, and our block is larger than its last owner's: nothing fits until RECOVER. */
+		/* Full, and our block is larger than its last owner's: nothing fits until RECOVER. */
+		if (start - status->head > status->area_length)
 			status->start = scan.position;
-		} else if (start != scan.position) {
-			ret = fill_tail(log, scan.position);
-			if (ret)
-				return ret;
-		}
 	}
 	atomic64_set(&log->head, status->head);
 	status->start_sequence = scan.sequence;

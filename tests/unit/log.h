@@ -11,6 +11,7 @@
 struct log {
 	struct rvm_status s;
 	u64 position;		/* where the writer is */
+	u64 tail;		/* behind the last record, or where start is */
 	u64 sequence;
 	u64 fail_read;		/* this read fails with read_error, 0: none */
 	int read_error;
@@ -114,6 +115,7 @@ static inline void log_append(struct log *log, const struct build *b, u32 commit
 {
 	log_put(log, log->position, b->data, b->length);
 	log->position += b->length;
+	log->tail = log->position;
 	log->sequence += commits;
 }
 
@@ -138,22 +140,21 @@ static inline u64 log_record(struct log *log, u32 ranges, u32 length)
 	return position;
 }
 
-/* Close the block with a filler. */
+/* End the block: the next record begins at a boundary. */
 static inline void log_align(struct log *log, u32 block)
 {
-	u8 gap[RVM_BLOCK_MAX];
-	u32 length = rvm_filler_length(log->position, block);
+	static const u8 zeros[RVM_BLOCK_MAX];
+	u32 gap = rvm_block_gap(log->position, block);
 
-	rvm_filler_init(gap, length);
-	log_put(log, log->position, gap, length);
-	log->position += length;
+	log_put(log, log->position, zeros, gap);
+	log->position += gap;
 }
 
 /* A new opening: what is there belongs to former ones from here on. */
 static inline void log_reopen(struct log *log, u32 block)
 {
-	log->position += rvm_filler_length(log->position, block);
-	log->s.start = log->position;
+	log->position += rvm_block_gap(log->position, block);
+	log->s.start = log->tail = log->position;
 	log->s.start_sequence = log->sequence;
 	log->s.incarnation++;
 }

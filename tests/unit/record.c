@@ -27,18 +27,8 @@ FIXTURE_TEARDOWN(log)
 /* Begin the log anew at a position, over whatever stands there. */
 static void begin_at(struct log *log, u64 position)
 {
-	log->s.head = log->s.start = log->position = position;
+	log->s.head = log->s.start = log->position = log->tail = position;
 	log->s.head_sequence = log->s.start_sequence = log->sequence;
-}
-
-/* The tail is behind the last record, and behind an old filler if one stands there. */
-static bool tail_right(struct log *log, const struct scanned *got)
-{
-	struct rvm_filler f;
-
-	log_get(log, log->position, &f, sizeof(f));
-	return got->tail == log->position || (got->tail > log->position &&
-					      f.magic == cpu_to_le32(RVM_FILLER_MAGIC));
 }
 
 /* n records and the tail, or n records and an error. */
@@ -47,7 +37,7 @@ static bool tail_right(struct log *log, const struct scanned *got)
 	EXPECT_EQ(self->got->n, records);				\
 	EXPECT_EQ(self->got->end, last);				\
 	if (!self->got->end) {						\
-		EXPECT_EQ(self->got->tail, self->log->position);	\
+		EXPECT_EQ(self->got->tail, self->log->tail);		\
 	}								\
 } while (0)
 
@@ -72,10 +62,9 @@ TEST(layout)
 		0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00, 0x00,
 		0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x00, 0x00, 0x00,
 		0x52, 0x56, 0x4d, 0x54, 0xf4, 0xcf, 0x69, 0xc8, 0x60, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-		0x52, 0x56, 0x4d, 0x46, 0xa0, 0x01, 0x00, 0x00,
 	};
 	struct rvm_status *s = calloc(1, sizeof(*s));
-	_Alignas(8) u8 p[512];
+	_Alignas(8) u8 p[96];
 	u32 i;
 
 	rvm_status_init(s, 0x1122334455667788, 65536, 0);
@@ -84,93 +73,17 @@ TEST(layout)
 	rvm_range_header_init((void *)(p + 56), 1, 4096, 5);
 	memcpy(p + 72, "hello\0\0", 8);
 	rvm_record_trailer_init((void *)(p + 80), 96, rvm_crc32c(RVM_CRC_SEED, p, 80));
-	rvm_filler_init(p + 96, 416);
 	for (i = 0; i < sizeof(expected); i++)
 		EXPECT_EQ(p[i], expected[i])
 			TH_LOG("byte %u", i);
-	for (; i < 504; i++)
-		EXPECT_EQ(p[i], 0);
-	EXPECT_EQ(memcmp(p + 504, p + 96, 8), 0);
 	free(s);
 }
 
-TEST_F(log, filler)
+TEST_F(log, block_gap)
 {
-	u8 gap[RVM_BLOCK_MAX];
-	u32 length, block;
-	u64 at;
-
-	EXPECT_EQ(rvm_filler_length(0, 512), 0);
-	EXPECT_EQ(rvm_filler_length(8, 512), 504);
-	EXPECT_EQ(rvm_filler_length((1ull << 62) + 4088, 4096), 8);
-	for (block = RVM_BLOCK_MIN; block <= RVM_BLOCK_MAX; block *= 2) {
-		for (at = 0; at < block; at += 8) {
-			begin_at(self->log, 5 * AREA - 4096 + at);
-			memset(self->log->image + RVM_AREA_START, 0, AREA);
-			memset(gap, 0xee, sizeof(gap));
-			length = rvm_filler_length(at, block);
-			rvm_filler_init(gap, length);
-			ASSERT_EQ(gap[length], 0xee);
-			log_align(self->log, block);
-			log_record(self->log, 1, 10);
-			scan_all(self->log, BUFFER, self->got);
-			ASSERT_EQ(self->got->n, 1);
-			ASSERT_EQ(self->got->end, 0);
-			ASSERT_EQ(self->got->tail, self->log->position);
-		}
-	}
-	rvm_filler_init(NULL, 0);
-}
-
-/* A filler counts only whole; where it does not, the tail is before it. */
-TEST_F(log, filler_damage)
-{
-	static const u32 bad[] = { 0, 4, 7, 396, 404, 4096, 400 + 4096, 400 + 512 * 8, ~0u, 1u << 31 };
-	struct rvm_filler f = { cpu_to_le32(RVM_FILLER_MAGIC), cpu_to_le32(400) };
-	u32 i;
-
-	begin_at(self->log, 112);
-	log_put(self->log, 112, &f, sizeof(f));
-	scan_all(self->log, BUFFER, self->got);
-	EXPECT_EQ(self->got->tail, 512);
-	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		f.length = cpu_to_le32(bad[i]);
-		log_put(self->log, 112, &f, sizeof(f));
-		scan_all(self->log, BUFFER, self->got);
-		EXPECT_EQ(self->got->end, 0);
-		EXPECT_EQ(self->got->tail, 112);
-	}
-	/* Of no length, it would be skipped for ever. */
-	begin_at(self->log, 512);
-	f.length = 0;
-	log_put(self->log, 512, &f, sizeof(f));
-	scan_all(self->log, BUFFER, self->got);
-	EXPECT_EQ(self->got->end, 0);
-	EXPECT_EQ(self->got->tail, 512);
-
-	/* Beyond the turn: head is in its block's middle. */
-	begin_at(self->log, 200);
-	log_record(self->log, 1, AREA - 88 - RVM_RECORD_MIN - sizeof(struct rvm_range_header));
-	EXPECT_EQ(self->log->position, 112 + AREA);
-	f.length = cpu_to_le32(400);
-	log_put(self->log, 112, &f, sizeof(f));
-	scan_all(self->log, BUFFER, self->got);
-	EXPECT_EQ(self->got->n, 1);
-	EXPECT_EQ(self->got->end, 0);
-	EXPECT_EQ(self->got->tail, 112 + AREA);
-}
-
-/* A chain of fillers through the whole area ends. */
-TEST_F(log, filler_chain)
-{
-	struct rvm_filler f = { cpu_to_le32(RVM_FILLER_MAGIC), cpu_to_le32(512) };
-	u64 at;
-
-	for (at = 0; at < AREA; at += 512)
-		log_put(self->log, at, &f, sizeof(f));
-	scan_all(self->log, BUFFER, self->got);
-	EXPECT_EQ(self->got->end, 0);
-	EXPECT_EQ(self->got->tail, AREA);
+	EXPECT_EQ(rvm_block_gap(0, 512), 0);
+	EXPECT_EQ(rvm_block_gap(8, 512), 504);
+	EXPECT_EQ(rvm_block_gap((1ull << 62) + 4088, 4096), 8);
 }
 
 /* Three records, at each place in the area, through each size of buffer. */
@@ -197,7 +110,7 @@ TEST_F(log, wrap_at_each_alignment)
 				ASSERT_EQ(self->got->record[i].position, position[i]);
 				ASSERT_EQ(self->got->record[i].sequence, log->sequence - 3 + i);
 			}
-			ASSERT_TRUE(tail_right(log, self->got));
+			ASSERT_EQ(self->got->tail, log->tail);
 			ASSERT_EQ(self->got->sequence, log->sequence);
 		}
 	}
@@ -434,7 +347,7 @@ TEST_F(log, every_bit_flipped)
 	scan_all(log, BUFFER, whole);
 	ASSERT_EQ(whole->n, 6);
 	ASSERT_EQ(whole->end, 0);
-	ASSERT_EQ(whole->tail, log->position);
+	ASSERT_EQ(whole->tail, log->tail);
 	for (at = log->s.head; at < log->position; at++) {
 		for (before = 0; before < 6; before++)
 			if (at < whole->record[before].position + whole->record[before].length)
@@ -443,7 +356,7 @@ TEST_F(log, every_bit_flipped)
 			log->image[rvm_area_offset(&log->s, at)] ^= 1 << bit;
 			scan_all(log, BUFFER, self->got);
 			log->image[rvm_area_offset(&log->s, at)] ^= 1 << bit;
-			/* In a filler it may not matter. */
+			/* Between records it does not matter. */
 			if (before == 6 || at < whole->record[before].position) {
 				ASSERT_GE(self->got->n, before);
 				continue;
@@ -718,13 +631,11 @@ TEST_F(log, start)
 	struct log *log = self->log;
 	u64 at;
 
-	/* A gap of any size less than a block, with nothing or a filler in it. */
+	/* A gap of any size less than a block, with anything in it. */
 	for (at = 0; at <= RVM_BLOCK_MAX; at += 8) {
 		memset(log->image + RVM_AREA_START, 0xdd, AREA);
 		begin_at(log, 4096);
 		log_record(log, 1, 8);
-		if (at & 8)
-			log_align(log, 512);
 		log->s.start = log->position + at;
 		log->s.start_sequence = log->sequence;
 		EXPECT_LE(log->s.start, 3 * 4096);
@@ -753,16 +664,6 @@ TEST_F(log, start)
 	log->s.head_sequence++;
 	EXPECT_SCAN(0, -EUCLEAN);
 
-	/* Nor a filler, of whatever size: start is where it says. */
-	begin_at(log, 0);
-	log_record(log, 1, 8);
-	log_align(log, RVM_BLOCK_MAX);
-	log->position = 96;
-	log_reopen(log, 512);
-	log_record(log, 1, 8);
-	EXPECT_SCAN(2, 0);
-	EXPECT_EQ(self->got->record[1].position, 512);
-
 	/* No record lies across start. */
 	begin_at(log, 0);
 	log_record(log, 1, 8);
@@ -779,7 +680,7 @@ TEST_F(log, start)
 	log_record(log, 1, 8);
 	log->s.incarnation++;
 	log->sequence--;
-	log->position = 512;
+	log->position = log->tail = 512;
 	EXPECT_SCAN(1, 0);
 	log_record(log, 1, 8);
 	EXPECT_SCAN(2, 0);
@@ -834,10 +735,11 @@ TEST_F(log, incarnations)
 TEST_F(log, resurrection)
 {
 	struct log *log = self->log;
-	u64 torn, whole;
+	u64 tail, torn, whole;
 	u8 *image = malloc(RVM_AREA_START + AREA);
 
 	log_record(log, 1, 100);
+	tail = log->position;
 	log_align(log, 512);
 	torn = log_record(log, 1, 200);
 	log_align(log, 512);
@@ -846,9 +748,9 @@ TEST_F(log, resurrection)
 	log->image[RVM_AREA_START + torn + 100] ^= 1;
 	scan_all(log, BUFFER, self->got);
 	EXPECT_EQ(self->got->n, 1);
-	EXPECT_EQ(self->got->tail, 512);
+	EXPECT_EQ(self->got->tail, tail);
 
-	log->position = self->got->tail;
+	log->position = tail;
 	log->sequence = self->got->sequence;
 	log_reopen(log, 512);
 	EXPECT_SCAN(1, 0);
@@ -863,7 +765,7 @@ TEST_F(log, resurrection)
 	memcpy(image, log->image, RVM_AREA_START + AREA);
 	log_record(log, 1, 500);
 	log->image[RVM_AREA_START + whole + 400] ^= 1;
-	log->position = whole;
+	log->position = log->tail = whole;
 	log->sequence--;
 	EXPECT_SCAN(2, 0);
 	log_reopen(log, 512);
@@ -877,11 +779,11 @@ TEST_F(log, resurrection)
 	free(image);
 }
 
-/* The filler lost in a torn write: the next write's record is found all the same. */
-TEST_F(log, lost_filler)
+/* Whatever stands in the gap behind a write, the next one is found. */
+TEST_F(log, garbage_in_gap)
 {
 	struct log *log = self->log;
-	struct rvm_filler none = { 0, 0 };
+	u8 garbage[RVM_BLOCK_MAX];
 	u64 gap, i;
 
 	for (i = 0; i < 500; i += 8) {
@@ -889,7 +791,8 @@ TEST_F(log, lost_filler)
 		log_record(log, 1, 8 + i);
 		gap = log->position;
 		log_align(log, RVM_BLOCK_MAX);
-		log_put(log, gap, &none, sizeof(none));
+		random_fill(garbage, sizeof(garbage));
+		log_put(log, gap, garbage, log->position - gap);
 		log_record(log, 1, 8);
 		log_align(log, 512);
 		scan_all(log, BUFFER, self->got);
@@ -901,7 +804,7 @@ TEST_F(log, lost_filler)
 	}
 }
 
-/* Several openings with growing blocks leave gaps that no filler explains. */
+/* Several openings with growing blocks leave gaps between records. */
 TEST_F(log, forgotten_starts)
 {
 	struct log *log = self->log;

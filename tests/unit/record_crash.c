@@ -195,8 +195,8 @@ static bool append(struct world *w)
 	}
 	if (n == w->entries)
 		return false;
-	gap = rvm_filler_length(at, w->block);
-	rvm_filler_init(data + (at - from), gap);
+	gap = rvm_block_gap(at, w->block);
+	memset(data + (at - from), 0, gap);
 	w->entries = n;
 	area_write(w, from, data, at + gap - from);
 	w->turns += at / log->s.area_length - log->position / log->s.area_length;
@@ -282,7 +282,7 @@ static void open_log(struct __test_metadata *_metadata, struct world *w, bool wh
 
 	w->block = 512u << random_below(4);
 	w->pack = one_in(3);
-	log->position = scan.position + rvm_filler_length(scan.position, w->block);
+	log->position = scan.position + rvm_block_gap(scan.position, w->block);
 	log->sequence = scan.sequence;
 	s->incarnation++;
 	s->start = log->position;
