@@ -22,8 +22,10 @@ static u64 live_limit(const struct user_log *log)
 u64 user_log_used(const struct user_log *log)
 {
 	const struct user_batch *b = log->open;
+	u64 used = (b ? b->position + b->used : log->end) - log->head;
 
-	return (b ? b->position + b->used : log->end) - log->head;
+	/* With larger blocks than a full log was written in, the next is beyond. */
+	return used < log->status.area_length ? used : log->status.area_length;
 }
 
 /* --- batches --- */

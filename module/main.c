@@ -220,7 +220,8 @@ static int query(struct rvm_log *log, void __user *user)
 	mutex_lock(&log->write_lock);
 	mutex_lock(&log->commit_lock);
 	a.log_length = log->status->area_length;
-	a.log_used = log->appended - atomic64_read(&log->head);
+	/* With larger blocks than a full log was written in, the next is beyond. */
+	a.log_used = min(log->appended - atomic64_read(&log->head), a.log_length);
 	a.log_writes = log->log_writes + log->status_writes;
 	a.log_flushes = log->log_writes + log->status_writes;
 	a.log_bytes = log->log_bytes + log->status_bytes;

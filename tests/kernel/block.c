@@ -177,6 +177,68 @@ TEST_F(block, wrap_around)
 	free(model);
 }
 
+static int copy_device(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CLOEXEC), ret = -1;
+	char *buffer = malloc(MIB);
+
+	if (in >= 0 && out >= 0 && read(in, buffer, MIB) == (ssize_t)MIB &&
+	    write(out, buffer, MIB) == (ssize_t)MIB)
+		ret = fsync(out);
+	free(buffer);
+	close(in);
+	close(out);
+	return ret;
+}
+
+/*
+ * A log that is full to its last block comes to a device with other blocks.
+ * Where they are larger, the next one would reach the live head: it is no
+ * damaged log, and RECOVER makes room.
+ */
+TEST_F(block, full_for_other_blocks)
+{
+	struct world *w = &self->w;
+	unsigned int i, commits, block = atoi(variant->block);
+	char old_log[256];
+
+	/* the head comes to the last small block of a large one */
+	for (i = 0; i < 7; i++) {
+		set(w->area, w->memory, 1, 1);
+		WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	}
+	WORKS(truncate_log(w->log));
+	ASSERT_EQ(0, query(w->log).log_used);
+	for (commits = 0; query(w->log).log_length - query(w->log).log_used > block; commits++) {
+		set(w->area, w->memory + commits, 2, 1);
+		WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	}
+	ASSERT_LT(200, commits);
+	close_world(w);
+
+	strcpy(old_log, w->f.log);
+	WORKS(make_device(w->f.log, "rvmother", "1", block == 512 ? "4096" : "512"));
+	WORKS(copy_device(old_log, w->f.log));
+	for (i = 0; i < 2; i++) {
+		/* without RECOVER, that is, at first */
+		if (!i) {
+			WORKS(w->log = attach(w->f.log));
+			ASSERT_LE(query(w->log).log_used, query(w->log).log_length);
+			close(w->log);
+		}
+		WORKS(open_world(w));
+		ASSERT_EQ(i ? 1 : commits, query(w->log).recovered_records);
+		ASSERT_TRUE(all_are(w->memory, 2, commits));
+		ASSERT_TRUE(all_are(w->memory + commits, i ? 3 : 0, 10));
+		set(w->area, w->memory + commits, 3, 10);
+		WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+		close_world(w);
+	}
+	WORKS(remove_device("rvmother"));
+	strcpy(w->f.log, old_log);
+	WORKS(open_world(w));
+}
+
 /* An exclusive claim, in both directions. */
 TEST_F(block, exclusive)
 {
