@@ -13,7 +13,7 @@ PATH=$PATH:/usr/sbin:/sbin
 say() { echo "$me: $*" >&2; }
 die() { say "$*"; exit 2; }
 
-common_options='  -k, --kernel NAME        6.1 (the default), 6.12 or debug, see tests/vm/kernel
+common_options='  -k, --kernel NAME        6.1 (the default), 6.12, debug or kcsan, see tests/vm/kernel
   -m, --memory MIB         memory, 1024 by default
   -c, --cpus N             CPUs, 2 by default
   -d, --disk IMAGE         a raw image as the next of /dev/vda, /dev/vdb...
@@ -59,8 +59,8 @@ parse_options() {
 	done
 	rest=("$@")
 	case $kernel in
-	6.1 | 6.12 | debug) ;;
-	*) die "there is no kernel '$kernel', but 6.1, 6.12 and debug" ;;
+	6.1 | 6.12 | debug | kcsan) ;;
+	*) die "there is no kernel '$kernel', but 6.1, 6.12, debug and kcsan" ;;
 	esac
 	local n
 	for n in "$memory" "$cpus" "${limit:-1}"; do
@@ -93,7 +93,7 @@ prepare() {
 		echo "$module_args" >"$root/rvm.args"
 		# what it needs; and on stock kernels the checksum by the CPU's own instruction
 		set -- "$@" $(modinfo -F depends "$root/rvm.ko" | tr , ' ')
-		[ "$kernel" = debug ] || set -- "$@" crc32c_intel
+		[[ $kernel != 6.* ]] || set -- "$@" crc32c_intel
 	fi
 	for spec in "$@" "${load[@]}"; do
 		name=${spec%% *}
@@ -178,10 +178,22 @@ splat_words='BUG:|WARNING:|KASAN:|UBSAN:|KCSAN:|Oops|general protection|[Kk]erne
 splat_words+='|possible (recursive|circular|irq)|inconsistent lock state|suspicious RCU|lock held when returning'
 splat_words+='|INFO: (task|possible|trying|rcu)|blocked for more than|soft lockup|hard LOCKUP|detected stall|page dumped because'
 
+# The stock kernel has data races of its own, which KCSAN reports as well: of
+# its reports, which end in a line of =, those count that have our module in a stack.
+our_races() {
+	awk '
+		/BUG: KCSAN:/ { report = ""; kcsan = 1; ours = 0 }
+		!kcsan { print; next }
+		{ report = report $0 "\n" }
+		/\[rvm\]/ { ours = 1 }
+		/================================/ { if (ours) printf "%s", report; kcsan = 0 }
+		END { if (kcsan) printf "%s", report }'
+}
+
 # The kernel's complaints on the console, each with the test that it fell into.
 # Lockdep sets no taint bit: nothing but reading the console finds them all.
 splats() {
-	tr -d '\r' <"$work/console" | awk -v words="$splat_words" '
+	tr -d '\r' <"$work/console" | our_races | awk -v words="$splat_words" '
 		/\] test: begin / { sub(/.*test: begin /, ""); test = $0; next }
 		/\] test: end / { test = ""; next }
 		$0 ~ words { if (!left) print "in " (test == "" ? "no test" : test) ":"; left = 40; found = 1 }
