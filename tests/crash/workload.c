@@ -4,11 +4,16 @@
  *
  *	workload make		a new log, segments and mark
  *	workload run		check what is there, then work
- *	workload check		check what is there
+ *	workload check		check what is there, twice
+ *	workload serve		do what standard input says, line by line
  *
  * What was acknowledged stands in the *mark*, a file or device of one page that
  * is written after each acknowledgement and is no part of what is tested.  It
- * also has where each run began, so that a check needs nothing else.
+ * also has where each run began and what its transactions were like, so that a
+ * check needs nothing else.
+ *
+ * The threads that work can be those of several processes, which map the same
+ * segments; what they know of each other is in memory that they share.
  *
  * Each transaction also writes how many of each thread had returned before it
  * began.  All of these come earlier in the commit order, so where it is, they
@@ -18,9 +23,11 @@
 
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define RUNS_MAX	28
@@ -30,6 +37,7 @@ struct mark {
 	uint64_t ended;				/* then `begun` is final */
 	uint64_t begun[THREADS_MAX], durable[THREADS_MAX];
 	uint64_t start[RUNS_MAX][THREADS_MAX];	/* where each run began */
+	uint8_t shape[RUNS_MAX];
 };
 
 /* Of each thread, in the part of the second segment that follows those of the threads. */
@@ -38,25 +46,37 @@ struct order {
 	uint64_t seen[THREADS_MAX];	/* had returned before this one began */
 };
 
-static union {
-	struct mark mark;
-	char page[4096];
-} __attribute__((aligned(4096))) m;
-
-_Static_assert(sizeof(struct mark) <= sizeof(m), "a mark is a page");
 _Static_assert(THREADS_MAX * sizeof(struct order) <= AREA, "the orders fit");
 
-static struct {
-	_Atomic unsigned long begun, returned, durable;
-} progress[THREADS_MAX];
-static unsigned int threads = 4, run;
-static unsigned long log_size = 256 << 10, transactions = 200;
+/* Between the processes of a run, and of a check and their parent. */
+static struct shared {
+	union {
+		struct mark mark;
+		char page[4096];
+	};
+	char verdict[512];
+	pthread_mutex_t mark_lock;
+	pthread_barrier_t begun;		/* all may begin to work */
+	_Atomic bool log_failed;		/* a commit has said so */
+	bool checked;				/* then this was found: */
+	unsigned long found[THREADS_MAX];
+	struct {
+		_Atomic unsigned long begun, returned, durable;
+	} progress[THREADS_MAX];
+} *m;
+
+_Static_assert(sizeof(struct mark) <= 4096, "a mark is a page");
+
+/* --- options --- */
+
+static unsigned int threads, workers, processes, run;
+static unsigned int shape, flush_percent, flush_every, truncate_every, threshold;
+static int optimize;
+static unsigned long log_size, transactions;
 static const char *log_path, *segment_path, *mark_path, *engine;
 static char *segments[SEGMENTS];
 static bool errors_expected;
-static _Atomic bool log_failed;			/* a commit has said so */
 static int mark_fd = -1;
-static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void open_mark(int flags)
 {
@@ -69,24 +89,32 @@ static void open_mark(int flags)
 
 static void write_mark(void)
 {
-	if (pwrite(mark_fd, &m, sizeof(m), 0) != sizeof(m))
+	if (pwrite(mark_fd, m->page, sizeof(m->page), 0) != sizeof(m->page))
 		fail("can't write %s: %s", mark_path, strerror(errno));
+}
+
+static void read_mark(void)
+{
+	open_mark(0);
+	if (pread(mark_fd, m->page, sizeof(m->page), 0) != sizeof(m->page))
+		fail("can't read %s", mark_path);
+	run = m->mark.run;
 }
 
 static void start(void)
 {
 	static const unsigned long flags[] = { 0, RVM_COALESCE_RANGES, RVM_ALL_OPTIMIZATIONS };
-	unsigned long r;
+	unsigned long r = mix(seed ^ mix(m->mark.run ^ 0x3000)), private;
+	unsigned long wanted = flags[next_random(&r) % 3], at = 10 + next_random(&r) % 80;
 
-	open_mark(0);
-	if (pread(mark_fd, &m, sizeof(m), 0) != sizeof(m))
-		fail("can't read %s", mark_path);
-	run = m.mark.run;
-	r = mix(seed ^ mix(run ^ 0x3000));
+	private = next_random(&r) % 3 ? 0 : RVM_MAP_PRIVATE;
+	if (optimize >= 0)
+		wanted = flags[optimize];
+	if (threshold)
+		at = threshold;
 	if (engine)
 		OK(rvm_set_engine(engine));
-	start_library(log_path, segments, flags[next_random(&r) % 3] |
-		      (next_random(&r) % 3 ? 0 : RVM_MAP_PRIVATE), 10 + next_random(&r) % 80);
+	start_library(log_path, segments, wanted | private, at);
 }
 
 static unsigned long found(unsigned int thread)
@@ -121,24 +149,24 @@ static void note_returned(uint64_t *counts)
 	unsigned int i;
 
 	for (i = 0; i < threads; i++)
-		counts[i] = progress[i].returned;
+		counts[i] = m->progress[i].returned;
 }
 
 static void now_durable(const uint64_t *counts)
 {
 	unsigned int i;
 
-	pthread_mutex_lock(&mark_lock);
+	pthread_mutex_lock(&m->mark_lock);
 	for (i = 0; i < threads; i++)
-		if (m.mark.durable[i] < counts[i])
-			m.mark.durable[i] = counts[i];
+		if (m->mark.durable[i] < counts[i])
+			m->mark.durable[i] = counts[i];
 	write_mark();
-	pthread_mutex_unlock(&mark_lock);
+	pthread_mutex_unlock(&m->mark_lock);
 }
 
 static void one_transaction(unsigned int thread, unsigned long n, unsigned long *r)
 {
-	bool aborts = next_random(r) % 8 == 0, flushes = next_random(r) % 4 == 0;
+	bool aborts = next_random(r) % 8 == 0, flushes = next_random(r) % 100 < flush_percent;
 	rvm_mode_t mode = aborts || next_random(r) % 2 ? restore : no_restore;
 	struct order order = { .count = n };
 	rvm_engine_counters_t counters;
@@ -148,27 +176,27 @@ static void one_transaction(unsigned int thread, unsigned long n, unsigned long 
 	rvm_tid_t tid;
 
 	note_returned(order.seen);
-	begin_changes(&tid, thread, n, run, mode, aborts);
+	begin_changes(&tid, thread, n, ROUND(run, shape), mode, aborts);
 	OK(rvm_modify_bytes(&tid, order_of(thread), &order, sizeof(order)));
 	if (aborts) {
 		OK(rvm_abort_transaction(&tid));
 		return;
 	}
-	progress[thread].begun = n;
+	m->progress[thread].begun = n;
 	note_returned(counts);
-	failed_before = log_failed;
+	failed_before = m->log_failed;
 	code = rvm_end_transaction(&tid, flushes ? flush : no_flush);
 	if (errors_expected && code == RVM_EIO) {
 		/* or the log was full, and a segment failed: that passes */
 		OK(rvm_get_engine_counters(&counters));
 		if (counters.failed)
-			log_failed = true;
+			m->log_failed = true;
 		return;
 	}
 	check(code, "rvm_end_transaction");
 	if (failed_before)
 		fail("thread %u: commit %lu succeeds after one has failed", thread, n);
-	progress[thread].returned = n;
+	m->progress[thread].returned = n;
 	if (flushes) {
 		counts[thread] = n;
 		now_durable(counts);
@@ -196,12 +224,12 @@ static void *work(void *context)
 	unsigned int more = 20;
 
 	for (i = 0; i < transactions; i++) {
-		one_transaction(thread, progress[thread].returned + 1, &r);
-		if (next_random(&r) % 64 == 0)
+		one_transaction(thread, m->progress[thread].returned + 1, &r);
+		if (flush_every && next_random(&r) % flush_every == 0)
 			make_durable(rvm_flush, "rvm_flush");
-		if (next_random(&r) % 256 == 0)
+		if (truncate_every && next_random(&r) % truncate_every == 0)
 			make_durable(rvm_truncate, "rvm_truncate");
-		if (log_failed && !--more)
+		if (m->log_failed && !--more)
 			break;
 	}
 	return NULL;
@@ -211,13 +239,14 @@ static void begin_run(void)
 {
 	unsigned int i;
 
-	if (m.mark.run + 1 == RUNS_MAX)
+	if (m->mark.run + 1 == RUNS_MAX)
 		fail("no room in the mark for one more run");
-	run = ++m.mark.run;
-	m.mark.ended = 0;
+	run = ++m->mark.run;
+	m->mark.shape[run] = shape;
+	m->mark.ended = 0;
 	for (i = 0; i < threads; i++) {
-		progress[i].begun = progress[i].returned = found(i);
-		m.mark.start[run][i] = m.mark.durable[i] = found(i);
+		m->progress[i].begun = m->progress[i].returned = found(i);
+		m->mark.start[run][i] = m->mark.durable[i] = found(i);
 	}
 	write_mark();
 }
@@ -227,12 +256,12 @@ static void end_run(void)
 	unsigned int i;
 
 	for (i = 0; i < threads; i++)
-		m.mark.begun[i] = progress[i].begun;
-	m.mark.ended = 1;
+		m->mark.begun[i] = m->progress[i].begun;
+	m->mark.ended = 1;
 	write_mark();
 	print_counts("left");
 	if (errors_expected)
-		printf("the log %s\n", log_failed ? "has failed" : "has not failed");
+		printf("the log %s\n", m->log_failed ? "has failed" : "has not failed");
 	fflush(stdout);
 }
 
@@ -283,13 +312,15 @@ static void check_all(void)
 	for (i = 0; i < threads; i++) {
 		unsigned long n = found(i);
 
-		if (n < m.mark.durable[i] || (m.mark.ended && n > m.mark.begun[i]))
+		if (n < m->mark.durable[i] || (m->mark.ended && n > m->mark.begun[i]))
 			fail("thread %u is at %lu; %lu were acknowledged, %lu begun", i, n,
-			     (unsigned long)m.mark.durable[i], (unsigned long)m.mark.begun[i]);
+			     (unsigned long)m->mark.durable[i], (unsigned long)m->mark.begun[i]);
 		for (r = 1; r < run; r++)
-			advance_model(model, i, m.mark.start[r][i], m.mark.start[r + 1][i], r);
+			advance_model(model, i, m->mark.start[r][i], m->mark.start[r + 1][i],
+				      ROUND(r, m->mark.shape[r]));
 		if (run)
-			advance_model(model, i, m.mark.start[run][i], n, run);
+			advance_model(model, i, m->mark.start[run][i], n,
+				      ROUND(run, m->mark.shape[run]));
 		for (s = 0; s < SEGMENTS; s++)
 			compare(model, area(s, i), s, i, "after recovery");
 	}
@@ -310,31 +341,86 @@ static void make(void)
 
 static void check_only(void)
 {
+	unsigned int i;
+
+	read_mark();
 	start();
 	check_all();
-	print_counts("found");
+	for (i = 0; i < threads; i++) {
+		if (m->checked && m->found[i] != found(i))
+			fail("thread %u is at %lu, and was at %lu when this was recovered before", i,
+			     found(i), m->found[i]);
+		m->found[i] = found(i);
+	}
+	if (!m->checked)
+		print_counts("found");
+	m->checked = true;
 	OK(rvm_terminate());
 }
 
-static void check_and_run(void)
+/* The threads of one of the processes. */
+static void work_as(unsigned int process)
 {
 	pthread_t id[THREADS_MAX];
 	unsigned long i;
 
+	for (i = process; i < workers; i += processes)
+		if (pthread_create(&id[i], NULL, work, (void *)i))
+			fail("pthread_create");
+	for (i = process; i < workers; i += processes)
+		pthread_join(id[i], NULL);
+}
+
+/* Else the process ends as in a crash. */
+static void end(void)
+{
+	if (run % 2 && !errors_expected)
+		OK(rvm_terminate());
+}
+
+static pid_t one_more(unsigned int process)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pthread_barrier_wait(&m->begun);
+	run = m->mark.run;
+	start();
+	work_as(process);
+	end();
+	_exit(0);
+}
+
+static void check_and_run(void)
+{
+	pthread_barrierattr_t shared_barrier;
+	pid_t pid[THREADS_MAX];
+	unsigned int i;
+	int status;
+
+	read_mark();
+	pthread_barrierattr_init(&shared_barrier);
+	pthread_barrierattr_setpshared(&shared_barrier, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&m->begun, &shared_barrier, processes);
+	for (i = 1; i < processes; i++)
+		pid[i] = one_more(i);
 	start();
 	check_all();
 	print_counts("found");
 	begin_run();
-	for (i = 1; i < threads; i++)
-		if (pthread_create(&id[i], NULL, work, (void *)i))
-			fail("pthread_create");
-	work(NULL);
-	for (i = 1; i < threads; i++)
-		pthread_join(id[i], NULL);
+	pthread_barrier_wait(&m->begun);
+	work_as(0);
+	for (i = 1; i < processes; i++) {
+		if (waitpid(pid[i], &status, 0) != pid[i] || status) {
+			if (!verdict[0])
+				fail("process %u died", i);
+			_exit(1);
+		}
+	}
 	end_run();
-	/* else the process ends as in a crash */
-	if (run % 2 && !errors_expected)
-		OK(rvm_terminate());
+	end();
 }
 
 static int in_child(void (*fn)(void))
@@ -343,6 +429,7 @@ static int in_child(void (*fn)(void))
 	pid_t pid = fork();
 
 	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fn();
 		_exit(0);
 	}
@@ -357,26 +444,66 @@ static int in_child(void (*fn)(void))
 	return status ? 1 : 0;
 }
 
-static int __attribute__((noreturn)) usage(void)
+static void share_memory(void)
 {
-	printf("usage: workload make|run|check --log PATH --segment PATH --mark PATH [--engine NAME]\n"
-	       "                [--threads N] [--seed N] [--log-size BYTES] [--transactions N] [--errors]\n\n"
-	       "PATH.2 is a second segment. Each thread does --transactions. With --errors, calls may\n"
-	       "give RVM_EIO, but once a commit did, none must succeed.\n");
+	pthread_mutexattr_t shared_mutex;
+
+	if (!m)
+		m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED) {
+		perror("workload");
+		exit(1);
+	}
+	memset(m, 0, sizeof(*m));
+	pthread_mutexattr_init(&shared_mutex);
+	pthread_mutexattr_setpshared(&shared_mutex, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(&m->mark_lock, &shared_mutex);
+	verdict = m->verdict;
+}
+
+static void __attribute__((noreturn)) usage(void)
+{
+	printf("usage: workload make|run|check|serve --log PATH --segment PATH --mark PATH [OPTION]...\n\n"
+	       "PATH.2 is a second segment. serve takes lines of standard input, a command and more\n"
+	       "options each. A line \"ok\" says that it waits for one, after a good one or at the\n"
+	       "beginning, \"bad\" the same after a bad one.\n\n"
+	       "  --engine NAME          the engine\n"
+	       "  --threads N            threads that there is room for, 4 by default\n"
+	       "  --workers N            how many of them work, all by default\n"
+	       "  --processes N          in how many processes, 1 by default (kernel engine only)\n"
+	       "  --transactions N       of each, 200 by default\n"
+	       "  --seed N --log-size BYTES\n"
+	       "  --shape N              0 any records, 1 of one block each, 2 long ones\n"
+	       "  --flush-percent N      how many of the commits flush, 25 by default\n"
+	       "  --flush-every N        rvm_flush after one transaction of N, 0 never, 64 by default\n"
+	       "  --truncate-every N     the same of rvm_truncate, 256 by default\n"
+	       "  --threshold PERCENT    of the log, that truncation begins at; else random\n"
+	       "  --optimize N           0 none, 1 ranges, 2 transactions too; else random\n"
+	       "  --errors               calls may give RVM_EIO, but once a commit did, none must succeed\n");
 	exit(2);
 }
 
-int main(int argc, char **argv)
+static int serve(int argc, char **argv);
+
+static int do_command(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "log", 1, NULL, 'l' }, { "segment", 1, NULL, 'g' }, { "mark", 1, NULL, 'm' },
 		{ "engine", 1, NULL, 'e' }, { "threads", 1, NULL, 't' }, { "seed", 1, NULL, 's' },
 		{ "log-size", 1, NULL, 'z' }, { "transactions", 1, NULL, 'n' },
-		{ "errors", 0, NULL, 'E' }, { NULL, 0, NULL, 0 },
+		{ "workers", 1, NULL, 'w' }, { "processes", 1, NULL, 'p' }, { "shape", 1, NULL, 'h' },
+		{ "flush-percent", 1, NULL, 'f' }, { "flush-every", 1, NULL, 'F' },
+		{ "truncate-every", 1, NULL, 'T' }, { "threshold", 1, NULL, 'H' },
+		{ "optimize", 1, NULL, 'o' }, { "errors", 0, NULL, 'E' }, { NULL, 0, NULL, 0 },
 	};
 	const char *command = argc > 1 ? argv[1] : "";
 	int c;
 
+	threads = 4, workers = THREADS_MAX, processes = 1;
+	log_size = 256 << 10, transactions = 200;
+	shape = threshold = 0, optimize = -1;
+	flush_percent = 25, flush_every = 64, truncate_every = 256;
+	optind = 0;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'l': log_path = optarg; break;
@@ -387,23 +514,63 @@ int main(int argc, char **argv)
 		case 's': seed = strtoul(optarg, NULL, 0); break;
 		case 'z': log_size = strtoul(optarg, NULL, 0); break;
 		case 'n': transactions = strtoul(optarg, NULL, 0); break;
+		case 'w': workers = atoi(optarg); break;
+		case 'p': processes = atoi(optarg); break;
+		case 'h': shape = atoi(optarg); break;
+		case 'f': flush_percent = atoi(optarg); break;
+		case 'F': flush_every = atoi(optarg); break;
+		case 'T': truncate_every = atoi(optarg); break;
+		case 'H': threshold = atoi(optarg); break;
+		case 'o': optimize = atoi(optarg); break;
 		case 'E': errors_expected = true; break;
 		default: usage();
 		}
 	}
-	if (!log_path || !segment_path || !mark_path || !threads || threads >= THREADS_MAX)
+	if (workers > threads)
+		workers = threads;
+	if (!log_path || !segment_path || !mark_path || !threads || threads >= THREADS_MAX ||
+	    !workers || !processes || processes > workers || shape >= SHAPES || optimize > 2)
 		usage();
-	if (asprintf(&segments[0], "%s", segment_path) < 0 ||
-	    asprintf(&segments[1], "%s.2", segment_path) < 0)
+	if (!segments[0] && (asprintf(&segments[0], "%s", segment_path) < 0 ||
+			     asprintf(&segments[1], "%s.2", segment_path) < 0))
 		return 1;
-	verdict = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (verdict == MAP_FAILED)
-		return 1;
+	share_memory();
 	if (!strcmp(command, "make"))
 		return in_child(make);
 	if (!strcmp(command, "run"))
 		return in_child(check_and_run);
 	if (!strcmp(command, "check"))
-		return in_child(check_only);
+		return in_child(check_only) || in_child(check_only);
+	if (!strcmp(command, "serve"))
+		return serve(argc, argv);
 	usage();
+}
+
+/* Many checks by one process: its own options are theirs, too. */
+static int serve(int argc, char **argv)
+{
+	char line[1024], *word, *words[argc + 32];
+	int n, i;
+
+	printf("ok\n");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		n = 0;
+		words[n++] = argv[0];
+		word = strtok(line, " \n");
+		words[n++] = word ? word : "";
+		for (i = 2; i < argc; i++)
+			words[n++] = argv[i];
+		while (n < argc + 31 && (word = strtok(NULL, " \n")))
+			words[n++] = word;
+		words[n] = NULL;
+		printf("%s\n", do_command(n, words) ? "bad" : "ok");
+		fflush(stdout);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	return do_command(argc, argv);
 }
