@@ -29,9 +29,10 @@ try() {
 
 kill=("$programs/kill" --loops "$loops" --log "$dir/log" --segment "$dir/segment")
 echo "KTAP version 1"
-echo "1..4"
+echo "1..5"
 try "$loops processes on the user engine" env RVM_ENGINE=user "${kill[@]}"
 try "$loops cuts of four runs of the user engine" "$programs/power" --cuts "$loops" --folder "$dir"
+try "cuts of making a log" "$programs/create" --cuts "$loops" --folder "$dir"
 try "$loops processes on the kernel engine" \
 	"$top/tests/vm/run" -t 36000 -- env RVM_ENGINE=kernel "${kill[@]}"
 try "$loops processes on either engine, recovered by either" \
