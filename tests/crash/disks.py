@@ -4,7 +4,11 @@
 They are exports of a small NBD server.  All of them share one list of events,
 so the order of events of different disks is known as well.  A disk is taken to
 have a volatile cache: a flush makes durable what had been written before it,
-and only that.
+and only that; a write with FUA is durable by itself, and flushes nothing else.
+
+QEMU's virtio disks have no FUA: their guest makes a write and a flush of it.
+Where that would hide something, the guest's own NBD client takes the exports
+(`fua`), by way of QEMU's user network.
 """
 import os
 import socket
@@ -19,35 +23,65 @@ _REPLY_MAGIC = 0x3E889045565A9
 _OPT_ABORT, _OPT_GO = 2, 7
 _REP_ACK, _REP_INFO, _REP_ERR_UNSUP, _REP_ERR_UNKNOWN = 1, 3, 1 << 31 | 1, 1 << 31 | 6
 _READ, _WRITE, _DISCONNECT, _FLUSH = 0, 1, 2, 3
-_HAS_FLAGS, _SEND_FLUSH = 1, 4
+_HAS_FLAGS, _SEND_FLUSH, _SEND_FUA = 1, 4, 8
+_COMMAND_FUA = 1
 _EIO, _EINVAL = 5, 22
 
 
-class Disks:
-    """images: {name: bytes}.  path: where the server's socket is made."""
+class Fua(bytes):
+    """An event's data, of a write that was durable by itself."""
 
-    def __init__(self, images, path):
+
+class Disks:
+    """images: {name: bytes}.  path: where the server's socket is made.
+
+    fua: the guest's own client is going to connect, not QEMU.
+    """
+
+    def __init__(self, images, path, fua=False):
         self.data = {name: bytearray(image) for name, image in images.items()}
         self.events = []	# (name, offset, data), or (name, 0, FLUSH)
         self.failed = []	# what did, for messages
         self.plan = None	# [name, "write" or "flush", how many succeed before one fails]
         self.control = None	# the disk whose second page takes plans
+        self.fua = fua
         self._lock = threading.Lock()
         self._path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        self._listener.listen()
+        if fua:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(path)
+            self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self):
         self._listener.close()
-        os.unlink(self._path)
+        if not self.fua:
+            os.unlink(self._path)
 
     def qemu_arguments(self):
         """For QEMU: /dev/vda, vdb... in the order of the images."""
+        if self.fua:
+            return "-netdev user,id=net -device virtio-net-pci,netdev=net"
         return " ".join(
             f"-drive if=virtio,format=raw,cache=writeback,file.driver=nbd,file.export={name},"
             f"file.server.type=unix,file.server.path={self._path}" for name in self.data)
+
+    def modules(self):
+        """What the guest needs for them."""
+        return ["virtio_net", f"nbd nbds_max={len(self.data)}"] if self.fua else []
+
+    def script(self, folder):
+        """In the guest: puts the disks there, under their names."""
+        if not self.fua:
+            return "".join(f"mount --bind /dev/vd{'abcdefgh'[i]} {folder}/{name} || exit 2\n"
+                           for i, name in enumerate(self.data))
+        port = self._listener.getsockname()[1]
+        return "busybox ifconfig eth0 10.0.2.15 up || exit 2\n" + "".join(
+            f"nbd-client -b 512 -N {name} 10.0.2.2 {port} /dev/nbd{i} >/tmp/nbd 2>&1 || {{ cat /tmp/nbd; exit 2; }}\n"
+            f"mount --bind /dev/nbd{i} {folder}/{name} || exit 2\n"
+            for i, name in enumerate(self.data))
 
     def _accept(self):
         while True:
@@ -59,6 +93,8 @@ class Disks:
 
     def _serve(self, connection):
         with connection, connection.makefile("rwb") as stream:
+            if self.fua:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 name = self._negotiate(stream)
                 while name is not None and self._request(stream, name):
@@ -85,7 +121,7 @@ class Disks:
                 name = data[4:4 + length].decode()
                 if name in self.data:
                     reply(_REP_INFO, struct.pack(">HQH", 0, len(self.data[name]),
-                                                 _HAS_FLAGS | _SEND_FLUSH))
+                                                 _HAS_FLAGS | _SEND_FLUSH | (_SEND_FUA if self.fua else 0)))
                     reply(_REP_ACK)
                 else:
                     reply(_REP_ERR_UNKNOWN)
@@ -97,12 +133,14 @@ class Disks:
                 return name
 
     def _request(self, stream, name):
-        _, _, kind, handle, offset, length = struct.unpack(">IHHQQI", stream.read(28))
+        _, flags, kind, handle, offset, length = struct.unpack(">IHHQQI", stream.read(28))
         error, data = 0, b""
         if kind == _DISCONNECT:
             return False
         if kind == _WRITE:
-            error = self._write(name, offset, stream.read(length))
+            data = stream.read(length)
+            error = self._write(name, offset, Fua(data) if flags & _COMMAND_FUA else data)
+            data = b""
         elif kind == _FLUSH:
             error = self._write(name, 0, FLUSH)
         elif kind == _READ:
@@ -133,14 +171,16 @@ class Disks:
 
 
 def waiting(events, name):
-    """Which of the disk's writes were not flushed: indexes."""
+    """Which of the disk's writes were not durable: indexes."""
     found = []
     for i in range(len(events) - 1, -1, -1):
         if events[i][0] == name:
             if events[i][2] is FLUSH:
                 break
-            found.insert(0, i)
-    return found
+            # the last one can be under way still
+            if not isinstance(events[i][2], Fua) or i == len(events) - 1:
+                found.append(i)
+    return found[::-1]
 
 
 def crash(images, events, random, exempt=(), there=None, torn=None):
