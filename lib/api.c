@@ -248,15 +248,14 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 
 	pthread_mutex_lock(&rvm_api.setup);
 	log = rvm_api.log;
-	if (!rvm_api_ready()) {
+	if (!rvm_api_ready())
 		code = RVM_EINIT;
-	} else if (log && log_dev && !rvm_api_is_log(log, log_dev)) {
+	else if (log && log_dev && !rvm_api_is_log(log, log_dev))
 		code = RVM_ELOG;
-	} else if (log) {
+	else if (log)
 		code = log->engine->set_options(log, &o);
-	} else if (log_dev) {
+	else if (log_dev)
 		code = engine_in_use->open(log_dev, &o, &log);
-	}
 	if (!code)
 		put_in_force(&new, log);
 	pthread_mutex_unlock(&rvm_api.setup);
@@ -430,7 +429,7 @@ rvm_return_t rvm_initialize(const char *version, rvm_options_t *options)
 
 	if (phase == FORKED)
 		return RVM_EINIT;
-	if (!version || strncmp(version, RVM_VERSION, RVM_VERSION_MAX))
+	if (!version || strcmp(version, RVM_VERSION))
 		return RVM_EVERSION_SKEW;
 	pthread_mutex_lock(&rvm_api.setup);
 	if (phase == UNUSED)

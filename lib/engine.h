@@ -37,7 +37,7 @@ struct rvm_log {
 struct rvm_region {
 	char *name;			/* the segment's absolute name (realpath) */
 	char *address;			/* page aligned */
-	uint64_t length;		/* in bytes; less than whole pages only at the segment's end */
+	uint64_t length;		/* bytes; less than whole pages only at the segment's end */
 	uint64_t offset;		/* in the segment, page aligned */
 	bool address_given;		/* the caller chose the address */
 	uint64_t users;			/* API layer: open transactions with ranges here */
@@ -60,7 +60,7 @@ struct rvm_map_request {
 };
 
 struct rvm_log_options {
-	unsigned int truncate;		/* per cent of the log in use that starts truncation; 0 never */
+	unsigned int truncate;		/* % of the log in use that starts truncation; 0 never */
 	uint64_t recovery_buffer, flush_buffer, max_read;
 	bool coalesce_ranges;		/* RVM_COALESCE_RANGES (or _TRANS) */
 	bool coalesce_transactions;	/* RVM_COALESCE_TRANS */
@@ -93,7 +93,8 @@ struct rvm_engine {
 			    struct rvm_region **region);
 	rvm_return_t (*unmap)(struct rvm_log *log, struct rvm_region *region);
 
-	rvm_return_t (*begin)(struct rvm_log *log, bool restore, struct rvm_transaction **transaction);
+	rvm_return_t (*begin)(struct rvm_log *log, bool restore,
+			      struct rvm_transaction **transaction);
 	/*
 	 * Declare [address, address + length), which lies inside region, before
 	 * it is changed: under restore its old bytes are saved.  Under

@@ -383,7 +383,9 @@ static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request
 	void *address;
 	int fd;
 
-	if (!region || !(region->name = strdup(request->name))) {
+	if (region)
+		region->name = strdup(request->name);
+	if (!region || !region->name) {
 		free(region);
 		return RVM_ENO_MEMORY;
 	}
@@ -564,7 +566,8 @@ static rvm_return_t kernel_end(struct rvm_transaction *transaction, bool flush)
 	if (errno == EFBIG)
 		return RVM_ETOO_BIG;
 	error = errno;
-	code = error == EFAULT ? RVM_ENOT_MAPPED : error == EINVAL ? RVM_EINTERNAL : code_of_errno();
+	code = error == EFAULT ? RVM_ENOT_MAPPED :
+	       error == EINVAL ? RVM_EINTERNAL : code_of_errno();
 	kernel_abort(transaction);
 	errno = error;
 	return code;

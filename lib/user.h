@@ -230,6 +230,7 @@ struct user_apply {
 	struct user_segment *kept;	/* missing or failed, the one with the oldest record */
 	int kept_error;
 };
+
 int user_apply_init(struct user_apply *apply, struct user_log *log);
 void user_apply_free(struct user_apply *apply);
 /* Check all records up to the tail. 0 or -errno. */
@@ -250,7 +251,7 @@ rvm_return_t user_recover(struct user_log *log, u64 length);
 int user_status_write(struct user_log *log, struct rvm_status *status);
 
 /* user_truncate.c */
-/* One epoch: what is acknowledged goes to the segments. 0, or -errno if the head could not reach it. */
+/* One epoch: the acknowledged goes to the segments. 0, or -errno if the head could not reach it. */
 int user_truncate_epoch(struct user_log *log);
 void user_truncate_start(struct user_log *log);	/* wake or create the thread; lock is held */
 void user_truncate_stop(struct user_log *log);

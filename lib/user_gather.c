@@ -71,7 +71,8 @@ void user_gather_free(struct user_gather *g)
 	memset(g, 0, sizeof(*g));
 }
 
-static struct gather_page *find_page(struct user_gather *g, struct user_segment *segment, u64 number)
+static struct gather_page *find_page(struct user_gather *g, struct user_segment *segment,
+				     u64 number)
 {
 	u32 *head = &g->heads[(number * 0x9e3779b97f4a7c15ull >> 32 ^ segment->id) & g->mask];
 	struct gather_page *p;

@@ -89,7 +89,8 @@ static void batch_put(struct user_log *log, struct user_batch *b)
 
 	for (s = log->spare; s; s = s->next)
 		spares++;
-	if (spares > USER_WRITES || b->capacity > user_round_up(log->options.flush_buffer, RVM_BLOCK_MAX)) {
+	if (spares > USER_WRITES ||
+	    b->capacity > user_round_up(log->options.flush_buffer, RVM_BLOCK_MAX)) {
 		batch_free(b);
 		return;
 	}
@@ -212,7 +213,10 @@ int user_log_flush(struct user_log *log, u64 sequence)
 
 /* --- capturing --- */
 
-/* A place for a record of that length in the open batch, or NULL: -ENOSPC, the log is full, or -ENOMEM. */
+/*
+ * A place for a record of that length in the open batch, or NULL: -ENOSPC, the
+ * log is full, or -ENOMEM.
+ */
 static char *reserve(struct user_log *log, u64 length, int *error)
 {
 	struct user_batch *b = log->open;

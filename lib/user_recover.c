@@ -117,7 +117,8 @@ static void name_kept(struct user_log *log, struct user_apply *a)
 
 		if (s->absent)
 			user_complain("segment %s: %s; %llu of its records stay in log %s", s->name,
-				      s->absent == ENOSPC ? "Device too short" : strerror(s->absent),
+				      s->absent == ENOSPC ? "Device too short" :
+							    strerror(s->absent),
 				      (unsigned long long)s->records, log->base.path);
 	}
 }

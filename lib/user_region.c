@@ -140,7 +140,8 @@ static int read_in(int fd, u64 offset, char *to, u64 length, u64 piece)
  */
 static char *reserve_beside(size_t length, char *target)
 {
-	char *p = mmap(NULL, 3 * length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p = mmap(NULL, 3 * length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
 	char *free = p;
 
 	if (p == MAP_FAILED)

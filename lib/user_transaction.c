@@ -149,7 +149,8 @@ static bool extend_last(struct user_transaction *t, struct rvm_region *region, c
 	return true;
 }
 
-static bool add_range(struct user_transaction *t, struct rvm_region *region, char *address, u64 length)
+static bool add_range(struct user_transaction *t, struct rvm_region *region, char *address,
+		      u64 length)
 {
 	struct user_range *r;
 	char *undo = NULL;
@@ -214,7 +215,8 @@ static void patch_ranges(const struct user_range *r, const struct user_range *en
 static void make_groups(struct user_transaction *o)
 {
 	while ((o->grouped + 1) * USER_GROUP < o->count) {
-		const struct user_range *r = o->ranges + o->grouped * USER_GROUP, *end = r + USER_GROUP;
+		const struct user_range *r = o->ranges + o->grouped * USER_GROUP;
+		const struct user_range *end = r + USER_GROUP;
 		struct user_group group = { r->address, r->address };
 
 		if (o->grouped == o->group_capacity) {
