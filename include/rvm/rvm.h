@@ -158,7 +158,6 @@ char *rvm_return(rvm_return_t code);
 char *rvm_mode(rvm_mode_t mode);
 char *rvm_type(rvm_struct_id_t id);
 
-
 /*
  * Lengths and offsets.  An offset has two words so that segments can be longer
  * than an address; here one word is always enough, and high is 0.
@@ -224,7 +223,6 @@ rvm_offset_t rvm_rnd_offset_dn_to_page(rvm_offset_t *x);
 rvm_length_t rvm_page_size(void);
 rvm_length_t rvm_page_mask(void);	/* ~(page size - 1) */
 
-
 /*
  * Records
  *
@@ -253,7 +251,7 @@ rvm_length_t rvm_page_mask(void);	/* ~(page size - 1) */
 typedef struct {
 	rvm_struct_id_t struct_id;	/* rvm_tid_id */
 	rvm_bool_t from_heap;
-	struct timeval uname;		/* when it began, distinct in this process; written by begin */
+	struct timeval uname;		/* when it began, distinct in this process; by begin */
 	void *tid;			/* private; written by begin */
 	rvm_length_t reserved;
 } rvm_tid_t;
@@ -333,7 +331,6 @@ rvm_tid_t *rvm_malloc_tid(void);
 void rvm_init_tid(rvm_tid_t *tid);
 rvm_tid_t *rvm_copy_tid(rvm_tid_t *tid);
 void rvm_free_tid(rvm_tid_t *tid);
-
 
 /*
  * Start and end
@@ -440,7 +437,6 @@ rvm_return_t rvm_set_options(rvm_options_t *options);
  */
 rvm_return_t rvm_query(rvm_options_t *options, rvm_region_t *region);
 
-
 /*
  * Regions
  */
@@ -497,7 +493,6 @@ rvm_return_t rvm_map(rvm_region_t *region, rvm_options_t *options);
  * RVM_EIO		the engine could not; it is still mapped
  */
 rvm_return_t rvm_unmap(rvm_region_t *region);
-
 
 /*
  * Transactions

@@ -34,7 +34,7 @@ typedef struct {
 	uint64_t log_length;		/* of the record area */
 	uint64_t log_used;		/* by live records */
 	uint64_t log_writes;		/* device writes to the log */
-	uint64_t log_flushes;		/* durability requests to it: cache flushes, FUA or O_DSYNC writes */
+	uint64_t log_flushes;		/* requests to it: cache flushes, FUA or O_DSYNC writes */
 	uint64_t log_bytes;		/* written to it */
 	uint64_t segment_writes;
 	uint64_t segment_flushes;
