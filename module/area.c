@@ -128,7 +128,8 @@ int rvm_area_index(struct rvm_area *area)
 	if (used > area->room || used < entries->used)
 		return -EINVAL;
 	while (entries->used < used) {
-		u32 size = rvm_entry_copy(entries->base + entries->used, used - entries->used, &copy);
+		u32 size = rvm_entry_copy(entries->base + entries->used, used - entries->used,
+					  &copy);
 
 		if (!size)
 			return -EINVAL;
@@ -269,7 +270,8 @@ static u32 sort_pieces(struct rvm_piece *pieces, u32 n)
 }
 
 /* The first of the sorted pieces that ends behind this place. */
-static u32 find_piece(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment, u64 offset)
+static u32 find_piece(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment,
+		      u64 offset)
 {
 	u32 low = 0;
 

@@ -52,7 +52,8 @@ static int lock_file(struct file *file)
 	return ret == -EAGAIN ? -EBUSY : ret;
 }
 
-static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, int flags, bool write)
+static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, int flags,
+			bool write)
 {
 	struct kiocb kiocb;
 	ssize_t ret;
@@ -329,7 +330,8 @@ static int write_by_thread(struct rvm_file *f, const struct bio_vec *pieces, uns
 			   size_t length, u64 offset, unsigned int flags)
 {
 	struct write_work w = {
-		.f = f, .pieces = pieces, .n = n, .length = length, .offset = offset, .flags = flags,
+		.f = f, .pieces = pieces, .n = n, .length = length, .offset = offset,
+		.flags = flags,
 	};
 
 	INIT_WORK_ONSTACK(&w.work, do_write_work);

@@ -85,13 +85,15 @@ static int write_batch(struct rvm_log *log, struct batch *batch)
 				      PAGE_SIZE, 0);
 		/* The last page may be a part of one: the file must not grow. */
 		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT, segment->size - offset);
-		batch->pieces[i - first - 1].bv_len = length - ((size_t)(i - first - 1) << PAGE_SHIFT);
+		batch->pieces[i - first - 1].bv_len =
+			length - ((size_t)(i - first - 1) << PAGE_SHIFT);
 		segment->unflushed = true;
 		log->segment_writes++;
 		log->segment_bytes += length;
 		ret = rvm_file_write(&segment->file, batch->pieces, i - first, length, offset, 0);
 		if (ret) {
-			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n", ret);
+			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n",
+					   ret);
 			return ret;
 		}
 		first = i;
@@ -132,7 +134,8 @@ static int flush_segments(struct rvm_log *log, struct list_head *written)
 		log->segment_flushes++;
 		ret = rvm_file_flush(&segment->file);
 		if (ret) {
-			pr_err_ratelimited("segment flush failed (%d): its records stay in the log\n", ret);
+			pr_err_ratelimited("segment flush failed (%d): its records stay in the log\n",
+					   ret);
 			return ret;
 		}
 		segment->unflushed = false;
