@@ -176,7 +176,7 @@ static void copy_file(const char *from, const char *to)
 
 	while ((n = read(in, buffer, sizeof(buffer))) > 0)
 		if (write(out, buffer, n) != n)
-			n = -2;
+			break;
 	if (n || close(in) || close(out))
 		fail("copying %s: %s", from, strerror(errno));
 }
