@@ -214,8 +214,7 @@ static void recover_short(CHILD_ARGS)
 	EXPECT_TRUE(file_is(f->segment, 0, 1, 5000));
 	if (!logged) {
 		EXPECT_TRUE(file_is(name, 0, 2, 5000));
-	}
-	else {
+	} else {
 		EXPECT_FALSE(log_empty());
 	}
 	OK(rvm_terminate());
@@ -290,7 +289,7 @@ static bool small_disk(const struct files *f, char *dir)
 		return false;
 	if (unshare(CLONE_NEWNS) && unshare(CLONE_NEWUSER | CLONE_NEWNS))
 		return false;
-	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	mount("", "/", "", MS_REC | MS_PRIVATE, NULL);
 	return !mount("small", dir, "tmpfs", 0, "size=1m");
 }
 

@@ -51,8 +51,12 @@ static bool log_empty(void)
 {
 	rvm_options_t options;
 
+	bool empty;
+
 	rvm_init_options(&options);
-	return !rvm_query(&options, NULL) && options.log_empty;
+	empty = !rvm_query(&options, NULL) && options.log_empty;
+	free(options.tid_array);
+	return empty;
 }
 
 TEST_F(truncate, on_request)

@@ -704,8 +704,8 @@ static void group_commit(CHILD_ARGS)
 		ASSERT_EQ(0, pthread_join(id[i], NULL));
 		EXPECT_EQ(RVM_SUCCESS, c[i].code);
 	}
-	EXPECT_EQ(2, write_fault.most);
-	EXPECT_GE(120, write_fault.calls);
+	EXPECT_EQ(2, atomic_load(&write_fault.most));
+	EXPECT_GE(120, atomic_load(&write_fault.calls));
 	OK(rvm_terminate());
 }
 

@@ -8,7 +8,7 @@
  *	workload serve		do what standard input says, line by line
  *
  * What was acknowledged stands in the *mark*, a file or device of one page that
- * is written after each acknowledgement and is no part of what is tested.  It
+ * is written after each acknowledgment and is no part of what is tested.  It
  * also has where each run began and what its transactions were like, so that a
  * check needs nothing else.
  *

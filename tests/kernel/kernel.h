@@ -343,7 +343,7 @@ static uint32_t UNUSED entry_size(uint32_t length, bool save)
 
 /* Steps 1 and 2 of <linux/rvm.h>'s protocol. */
 static UNUSED struct rvm_area_entry *append(struct rvm_area_header *area, uint64_t address,
-					     uint32_t length, uint32_t state)
+					    uint32_t length, uint32_t state)
 {
 	struct rvm_area_entry *e = entry_at(area, area->used);
 

@@ -520,7 +520,7 @@ TEST_F(rvm, too_big)
 	WORKS(commit(w->log, w->area, 0));
 	for (length = 3900; length <= 4100; length += 8) {
 		bool fits = 56 + 16 + length + 16 <= 4096;
-		int value = w->memory[2000];
+		char value = w->memory[2000];
 
 		set(w->area, w->memory, length, length);
 		if (length > PAGE)
