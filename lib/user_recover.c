@@ -177,7 +177,7 @@ static int begin_incarnation(struct user_log *log, struct user_apply *a)
 
 static int apply(struct user_log *log, struct user_apply *a)
 {
-	u64 length, end_sequence;
+	u64 tail, end_sequence;
 	int error;
 
 	/* all of it, before a segment is touched: the log may be damaged */
@@ -187,11 +187,15 @@ static int apply(struct user_log *log, struct user_apply *a)
 	user_count(log->counters.log_flushes, 1);
 	if (fsync(log->fd))
 		return -errno;
-	length = a->scan.position - a->status->head;
+	tail = a->scan.position;
 	end_sequence = a->scan.sequence;
 	user_apply_rewind(a);
-	error = user_apply_run(a, end_sequence, length);
-	return error ? error : real_failure(a);
+	error = user_apply_run(a, end_sequence, tail - a->status->head);
+	if (error)
+		return error;
+	/* it stopped behind the last record, which may be before the old start */
+	a->scan.position = tail;
+	return real_failure(a);
 }
 
 static rvm_return_t recover(struct user_log *log, struct user_apply *a)

@@ -47,6 +47,15 @@ static void make_log(CHILD_ARGS)
 	die(_metadata);
 }
 
+static bool read_log(const struct files *f, unsigned char *to)
+{
+	int fd = open(f->log, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && pread(fd, to, SIZE, 0) == (ssize_t)SIZE;
+
+	close(fd);
+	return ok;
+}
+
 FIXTURE(bad_log) {
 	struct files f;
 };
@@ -54,15 +63,11 @@ FIXTURE(bad_log) {
 FIXTURE_SETUP(bad_log)
 {
 	const struct files *f = &self->f;
-	int fd;
 
 	/* in memory if possible: there are very many starts here */
 	make_files_in(_metadata, &self->f, access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 	CHILD_DIES(make_log);
-	fd = open(f->log, O_RDONLY | O_CLOEXEC);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(SIZE, pread(fd, image, SIZE, 0));
-	close(fd);
+	ASSERT_TRUE(read_log(f, image));
 }
 
 FIXTURE_TEARDOWN(bad_log)
@@ -431,6 +436,31 @@ TEST_F(bad_log, misleading_status)
 					100 * i + k);
 		}
 	}
+}
+
+/*
+ * Where an opening began although the last record ends before: no later one
+ * begins before it again, for positions only grow.
+ */
+TEST_F(bad_log, start_behind_a_gap)
+{
+	const struct files *f = &self->f;
+	static unsigned char data[SIZE];
+	static struct rvm_status s;
+	const u64 start = 7 * 512;
+
+	ASSERT_EQ(0, rvm_status_choose(&s, image));
+	s.head = 0;
+	s.start = start;
+	s.head_sequence = s.start_sequence;
+	memset(data, 0, SIZE);
+	rvm_status_encode(&s, data + RVM_STATUS_SIZE * ((s.generation + 1) & 1));
+	ASSERT_TRUE(write_log(f, data, SIZE));
+	CHILD_OK(open_log);
+	ASSERT_TRUE(read_log(f, data));
+	ASSERT_EQ(0, rvm_status_choose(&s, data));
+	ASSERT_LE(start, s.start);
+	ASSERT_EQ(s.start, s.head);
 }
 
 TEST_HARNESS_MAIN
