@@ -33,7 +33,7 @@ unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests test test-full check demo bench install clean help
+.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full check demo bench install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
@@ -97,10 +97,33 @@ $(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/librds.a $(BUILD)/libseg.a $(
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $^
 
+# --- fuzz targets -------------------------------------------------------------
+
+# What is tested is instrumented for coverage, the harness is not. The user
+# engine's system calls go to tests/fuzz/files.h.
+FUZZ_CC ?= clang
+fuzz_flags := -fsanitize=address,undefined -fno-sanitize-recover=all
+fuzz_programs := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
+fuzz_obj = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
+fuzz_calls := open close stat fstat flock ioctl pread pwrite fsync fdatasync fprintf
+
+fuzz-programs: $(fuzz_programs)
+
+$(BUILD)/fuzz/obj/core/%.o $(BUILD)/fuzz/obj/lib/%.o: override fuzz_flags += -fsanitize=fuzzer-no-link
+
+$(BUILD)/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) $(fuzz_flags) -c -o $@ $<
+	$(if $(filter lib/%,$<),objcopy $(foreach c,$(fuzz_calls),--redefine-sym $(c)=file_$(c)) $@)
+
+$(BUILD)/fuzz/recover: $(call fuzz_obj,$(wildcard lib/user*.c) lib/engine_user.c)
+$(fuzz_programs): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(call fuzz_obj,$(core_src))
+	$(FUZZ_CC) $(CFLAGS) $(fuzz_flags) -fsanitize=fuzzer -o $@ $^
+
 # objects of programs are no intermediate files
 .SECONDARY:
 
--include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/pic $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 
 # --- the module ---------------------------------------------------------------
 
@@ -135,6 +158,10 @@ test:	## run all tests, natively and in VMs; sets itself up
 test-full:	## the same, on the debug kernel too and with many more crashes; takes hours
 	@tests/setup
 	@tests/run --debug --full
+
+fuzz:	## fuzz what reads log images, for MINUTES=n (10); sets itself up
+	@tests/setup
+	@tests/fuzz/run --seconds $$(($(or $(MINUTES),10) * 60))
 
 check:	## check the sources: licence lines, scripts, sparse where it is installed
 	@tests/check
