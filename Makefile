@@ -120,6 +120,11 @@ $(BUILD)/fuzz/recover: $(call fuzz_obj,$(wildcard lib/user*.c) lib/engine_user.c
 $(fuzz_programs): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(call fuzz_obj,$(core_src))
 	$(FUZZ_CC) $(CFLAGS) $(fuzz_flags) -fsanitize=fuzzer -o $@ $^
 
+# makes inputs out of real logs
+$(BUILD)/fuzz/seeds: $(BUILD)/obj/tests/fuzz/seeds/seeds.o $(BUILD)/librvm.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $^
+
 # objects of programs are no intermediate files
 .SECONDARY:
 

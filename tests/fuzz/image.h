@@ -9,7 +9,7 @@
  *
  * Any bytes are an input, and an operand that is missing is 0.  Operations
  * either write a log as an engine does (RECORD, BLOCK, REOPEN, HEAD, STATUS), make
- * that go wrong (FIELD), or write plain bytes (SEEK, BYTES, FILL), into which any
+ * that go wrong (FIELD, POKE), or write plain bytes (SEEK, BYTES, FILL), into which any
  * real log can be taken apart: image_pack.
  */
 #ifndef RVM_FUZZ_IMAGE_H
@@ -33,6 +33,7 @@ struct image {
 	/* what RECORD and the others go by */
 	u64 position;
 	u64 sequence;
+	u64 record, record_length;	/* the last RECORD's */
 	u64 at;			/* SEEK's */
 	struct rvm_status_disk status;
 };
@@ -49,6 +50,9 @@ enum image_operation {
 	IMAGE_HEAD,		/* head is here */
 	IMAGE_STATUS,		/* u8 segments: write it */
 	IMAGE_FIELD,		/* u8 which, s8 value, u8 shift: add value << shift to it */
+	IMAGE_POKE,		/* u8 where, s8 value: add it to a word of the last RECORD, the
+				 * 4 * where bytes from its beginning or, from 128 on, before its end
+				 */
 	IMAGE_OPERATIONS
 };
 
@@ -145,6 +149,8 @@ static inline void image_record(struct image *image, struct image_input *in)
 	h->time = cpu_to_le64(1);
 	h->ranges = cpu_to_le32(i);
 	image_put(image, image->position, record, length);
+	image->record = image->position;
+	image->record_length = length;
 	image->position += length;
 	image->sequence += commits;
 }
@@ -216,6 +222,18 @@ static inline void image_field(struct image *image, struct image_input *in)
 	case 9: image_add(&image->status.start_sequence, value); break;
 	case 10: image->status.version += cpu_to_le32(value); break;
 	}
+}
+
+static inline void image_poke(struct image *image, struct image_input *in)
+{
+	u64 where = image_take(in, 1), at = image->record;
+	s64 value = (signed char)image_take(in, 1);
+	__le32 word;
+
+	at += where < 128 ? 4 * where : image->record_length - 4 * (256 - where);
+	image_get(image, at, &word, sizeof(word));
+	word = cpu_to_le32(le32_to_cpu(word) + value);
+	image_put(image, at, &word, sizeof(word));
 }
 
 /* --- checksums ------------------------------------------------------------ */
@@ -326,6 +344,7 @@ static inline void image_build(struct image *image, const u8 *input, size_t size
 		case IMAGE_HEAD: image_head_here(image); break;
 		case IMAGE_STATUS: image_status(image, &in); break;
 		case IMAGE_FIELD: image_field(image, &in); break;
+		case IMAGE_POKE: image_poke(image, &in); break;
 		}
 	}
 	if (!(spared & 1)) {
