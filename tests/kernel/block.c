@@ -5,46 +5,7 @@
  */
 #include <linux/fs.h>
 
-#include "kernel.h"
-
-#define CONFIG	"/sys/kernel/config/nullb"
-
-static int configure(const char *device, const char *attribute, const char *value)
-{
-	char path[200];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), CONFIG "/%s/%s", device, attribute);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
-	close(fd);
-	return ret;
-}
-
-/* A device of so many MiB, of zeros; and its path. */
-static int make_device(char *path, const char *name, const char *mib, const char *block)
-{
-	char dir[100];
-
-	snprintf(dir, sizeof(dir), CONFIG "/%s", name);
-	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
-	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
-	    configure(name, "badblocks", "-0-0") || configure(name, "power", "1"))
-		return -1;
-	sprintf(path, "/dev/%s", name);
-	return access(path, R_OK | W_OK);
-}
-
-static int remove_device(const char *name)
-{
-	char dir[100];
-
-	snprintf(dir, sizeof(dir), CONFIG "/%s", name);
-	configure(name, "power", "0");
-	return rmdir(dir);
-}
+#include "null_blk.h"
 
 FIXTURE(block) { struct world w; };
 
@@ -57,7 +18,7 @@ FIXTURE_SETUP(block)
 	struct world *w = &self->w;
 	int fd;
 
-	if (access(CONFIG, X_OK))
+	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(make_device(w->f.log, "rvmlog", "1", variant->block));
 	WORKS(make_device(w->f.segment, "rvmseg", "4", variant->block));

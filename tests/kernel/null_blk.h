@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Block devices in memory for the tests: null_blk's, through configfs.
+ */
+#ifndef RVM_TESTS_NULL_BLK_H
+#define RVM_TESTS_NULL_BLK_H
+
+#include "kernel.h"
+
+#define NULL_BLK	"/sys/kernel/config/nullb"
+
+/* The whole content of a small file that the kernel reads. */
+static int UNUSED write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+static int UNUSED configure(const char *device, const char *attribute, const char *value)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), NULL_BLK "/%s/%s", device, attribute);
+	return write_text(path, value);
+}
+
+/* A device of so many MiB, of zeros; and its path. */
+static int UNUSED make_device(char *path, const char *name, const char *mib, const char *block)
+{
+	char dir[100];
+
+	snprintf(dir, sizeof(dir), NULL_BLK "/%s", name);
+	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
+	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
+	    configure(name, "badblocks", "-0-0") || configure(name, "power", "1"))
+		return -1;
+	sprintf(path, "/dev/%s", name);
+	return access(path, R_OK | W_OK);
+}
+
+static int UNUSED remove_device(const char *name)
+{
+	char dir[100];
+
+	snprintf(dir, sizeof(dir), NULL_BLK "/%s", name);
+	configure(name, "power", "0");
+	return rmdir(dir);
+}
+
+#endif
