@@ -311,6 +311,7 @@ static void free_ring(struct rvm_ring *ring)
 	kvfree(ring->pieces);
 	vunmap(ring->base);
 	free_pages_of(ring->pages, ring->size >> PAGE_SHIFT);
+	*ring = (struct rvm_ring){};
 }
 
 /* Mapped twice in a row, so that what wraps is contiguous all the same. */
