@@ -23,6 +23,7 @@ rds_src := $(wildcard lib/rds*.c)
 seg_src := $(wildcard lib/loader*.c)
 rvm_src := $(filter-out $(rds_src) $(seg_src),$(wildcard lib/*.c)) $(core_src)
 
+comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 pic = $(patsubst %.c,$(BUILD)/pic/%.o,$(1))
 
@@ -124,6 +125,11 @@ $(fuzz_programs): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(call fuzz_
 $(BUILD)/fuzz/seeds: $(BUILD)/obj/tests/fuzz/seeds/seeds.o $(BUILD)/librvm.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $^
+
+# the library's calls can be made to fail in it
+wrapped := malloc calloc realloc aligned_alloc posix_memalign mmap open fallocate ftruncate \
+	pread pwrite fsync fdatasync
+$(BUILD)/tests/api/user_faults: override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(wrapped))
 
 # objects of programs are no intermediate files
 .SECONDARY:
