@@ -487,7 +487,7 @@ static int enter_area(struct rvm_area *area, struct mm_struct *mm)
 	process = rvm_process_get(log, mm);
 	if (!process)
 		goto out;
-	if (process->area_count < rvm_max_areas)
+	if (process->area_count < READ_ONCE(rvm_max_areas))
 		ret = xa_alloc(&log->area_ids, &area->id, area, xa_limit_31b, GFP_KERNEL_ACCOUNT);
 	if (ret) {
 		rvm_process_put(process);
@@ -497,7 +497,8 @@ static int enter_area(struct rvm_area *area, struct mm_struct *mm)
 	process->area_count++;
 	list_add_tail(&area->process_node, &process->areas);
 	list_add_tail(&area->node, &log->areas);
-	area->shared->area = area->id;
+	/* The pages are there already: other threads may write to them. */
+	WRITE_ONCE(area->shared->area, area->id);
 out:
 	mutex_unlock(&log->commit_lock);
 	return ret;

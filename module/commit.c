@@ -60,7 +60,7 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 		region = rvm_process_region(area->process, entry.address, entry.length);
 		/* Recovery could not put back what lies behind the end, in the last page. */
 		if (!region || rvm_region_offset(region, entry.address) + entry.length >
-			       region->segment->size)
+			       READ_ONCE(region->segment->size))
 			return -EFAULT;
 		add_pieces(area, region, &entry, total);
 		if (total->bytes > RVM_RECORD_MAX)

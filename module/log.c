@@ -110,7 +110,7 @@ int rvm_log_flush(struct rvm_log *log, u64 position)
 
 	mutex_lock(&log->write_lock);
 	while (atomic64_read(&log->durable) < position && !ret)
-		ret = log->failed ? -EIO : write_ready(log);
+		ret = READ_ONCE(log->failed) ? -EIO : write_ready(log);
 	mutex_unlock(&log->write_lock);
 	return ret ? -EIO : 0;
 }

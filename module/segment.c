@@ -214,7 +214,7 @@ static int rvm_segment_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	if (vma->vm_pgoff + vma_pages(vma) > DIV_ROUND_UP_ULL(segment->size, PAGE_SIZE))
+	if (vma->vm_pgoff + vma_pages(vma) > DIV_ROUND_UP_ULL(READ_ONCE(segment->size), PAGE_SIZE))
 		return -EINVAL;
 	if (!READ_ONCE(log->recovered) || READ_ONCE(segment->waiting))
 		return -EAGAIN;
@@ -398,7 +398,7 @@ static void take_growth(struct rvm_segment *segment)
 	    (segment->descriptors || !xa_empty(&segment->images) ||
 	     invalidate_inode_pages2(mapping)))
 		return;
-	segment->size = size;
+	WRITE_ONCE(segment->size, size);
 	i_size_write(segment->inode, size);
 }
 

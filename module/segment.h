@@ -22,7 +22,7 @@ struct rvm_segment {
 	struct rvm_file file;
 	struct inode *key;		/* what rvm_file_key() says of it */
 	struct inode *inode;		/* whose page cache it is */
-	u64 size;			/* bytes */
+	u64 size;			/* bytes; grows under attach_lock, read without it */
 	u32 id;				/* in the log's dictionary */
 	unsigned int descriptors;	/* attach_lock */
 	bool waiting;			/* records wait for RECOVER: not mappable yet */

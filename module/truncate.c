@@ -84,7 +84,8 @@ static int write_batch(struct rvm_log *log, struct batch *batch)
 			bvec_set_page(&batch->pieces[j - first], batch->copies[j].page,
 				      PAGE_SIZE, 0);
 		/* The last page may be a part of one: the file must not grow. */
-		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT, segment->size - offset);
+		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT,
+			       READ_ONCE(segment->size) - offset);
 		batch->pieces[i - first - 1].bv_len =
 			length - ((size_t)(i - first - 1) << PAGE_SHIFT);
 		segment->unflushed = true;
@@ -250,10 +251,16 @@ int rvm_truncate_locked(struct rvm_log *log)
 
 int rvm_truncate(struct rvm_log *log, u64 need)
 {
+	bool fits = false;
 	int ret = 0;
 
 	mutex_lock(&log->truncate_lock);
-	if (!need || !rvm_log_fits(log, need))
+	if (need) {
+		mutex_lock(&log->commit_lock);
+		fits = rvm_log_fits(log, need);
+		mutex_unlock(&log->commit_lock);
+	}
+	if (!fits)
 		ret = rvm_truncate_locked(log);
 	mutex_unlock(&log->truncate_lock);
 	if (!need) {
@@ -266,7 +273,8 @@ int rvm_truncate(struct rvm_log *log, u64 need)
 
 static bool due(struct rvm_log *log)
 {
-	u64 used = READ_ONCE(log->appended) - atomic64_read(&log->head);
+	/* Without commit_lock: an end that is out of date starts it a commit sooner or later. */
+	u64 used = data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
 	unsigned int at = READ_ONCE(log->truncate_at);
 
 	return at && used >= div_u64(log->status->area_length, 100) * at;
