@@ -18,7 +18,9 @@
 #define TRANSACTIONS	4
 #define ARENA		(16 << 20)
 
-static const unsigned long segment_length[SEGMENTS] = { 24 * 1024, 20 * 1024 + 100, 12 * 1024 + 777 };
+static const unsigned long segment_length[SEGMENTS] = {
+	24 * 1024, 20 * 1024 + 100, 12 * 1024 + 777,
+};
 
 typedef uint8_t model_bytes[SEGMENTS][SEGMENT_ROOM];
 
