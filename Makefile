@@ -15,6 +15,8 @@ mandir ?= $(prefix)/share/man
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=gnu11 -Wall -Wextra -Werror -pthread
+# programs that run in a bare VM; STATIC= for a sanitizer or valgrind, which need the shared libc
+STATIC ?= -static
 override CPPFLAGS += -Iinclude -I. -MMD -MP
 
 # librds is lib/rds*.c, libseg is lib/loader*.c, librvm all the rest and core
@@ -77,7 +79,7 @@ $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
 # the demo takes nothing of what the tests do
 $(BUILD)/tests/demo/bank: $(BUILD)/obj/tests/demo/bank.o $(BUILD)/librvm.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
 
 # --- test programs ------------------------------------------------------------
 
@@ -96,7 +98,7 @@ $(unit_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(core_src))
 
 $(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/librds.a $(BUILD)/libseg.a $(BUILD)/librvm.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $^
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^
 
 # --- fuzz targets -------------------------------------------------------------
 
@@ -163,18 +165,19 @@ module: module-tree	## rvm.ko, for the kernel that KDIR=... is the build folder 
 export BUILD
 
 test:	## run all tests, natively and in VMs; sets itself up
-	@tests/setup
+	@tests/setup --all
 	@tests/run
 
 test-full:	## the same, on the debug kernel too and with many more crashes; takes hours
-	@tests/setup
+	@tests/setup --all
 	@tests/run --debug --full
 
 fuzz:	## fuzz what reads log images, for MINUTES=n (10); sets itself up
 	@tests/setup
 	@tests/fuzz/run --seconds $$(($(or $(MINUTES),10) * 60))
 
-check:	## check the sources: licence lines, scripts, sparse where it is installed
+check:	## check the sources with sparse, checkpatch, clang-tidy, cppcheck, shellcheck...; sets itself up
+	@tests/setup --all
 	@tests/check
 
 demo:	## show the whole thing in a VM (HOST=1: on this machine's kernel); sets itself up
