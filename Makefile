@@ -36,7 +36,7 @@ unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full check demo bench install clean help
+.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full check soak demo bench install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
@@ -179,6 +179,10 @@ fuzz:	## fuzz what reads log images, for MINUTES=n (10); sets itself up
 check:	## check the sources with sparse, checkpatch, clang-tidy, cppcheck, shellcheck...; sets itself up
 	@tests/setup --all
 	@tests/check
+
+soak:	## all that is random, with ever new seeds, for MINUTES=n (60), see tests/soak; sets itself up
+	@tests/setup --all
+	@tests/soak --minutes $(or $(MINUTES),60)
 
 demo:	## show the whole thing in a VM (HOST=1: on this machine's kernel); sets itself up
 	@tests/setup
