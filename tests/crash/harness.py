@@ -103,8 +103,8 @@ class Harness:
         for line in text.splitlines():
             print("#", line, flush=True)
 
-    def end(self):
-        if self.failures:
+    def end(self, keep=False):
+        if self.failures or keep:
             self.comment(f"the states are in {self.folder}; a log has its segments' names, so to look at "
                          "a bad one copy its files to that folder itself")
         else:

@@ -13,7 +13,7 @@ The user engine recovers each on this machine, twice. Where whole records stand
 beyond a torn one, it also commits one more, of exactly the torn one's length,
 and recovers again. One state is what the next VM finds, so that the other engine
 recovers it, too, and works on, and has its power cut in recovery; and some are
-recovered, in one VM, by the kernel engine from files.
+recovered, in one VM, by the kernel engine.
 
 What is wrong with a state is printed, and what was recorded is kept: --replay
 makes the same states of it, without VMs.
@@ -32,7 +32,7 @@ from disks import Disks, FLUSH, SECTOR
 from harness import Harness
 from states import STATUS_AREA, Cut, choices, digest, group, hole, unsure
 
-RUNS = 27	# then anew: the mark has no room for more
+RUNS = 54	# then anew: the mark has no room for more
 
 # What a run is like: the engines that it is for, and what the workload is told.
 WORKLOADS = {
@@ -46,11 +46,12 @@ WORKLOADS = {
     "processes": ("kernel", "--processes=3"),
     # records of one block each, several in a write: any can take another's place
     "block": ("kernel user", "--shape=1 --flush-percent=3 --flush-every=12 --optimize=0"),
+    # on what a power cut left of "block", with whole records beyond a torn one
+    "one-more": ("kernel user", "--shape=1 --workers=1 --transactions=2 --flush-percent=100 --optimize=0"),
 }
-# in which a write of several records, or of one for all of them, is to be cut
+# In which a write of several records, or of one for all of them, is to be cut
 SEVERAL = ("block", "coalesce")
-# on what a power cut left of "block", with whole records beyond a torn one
-ONE_MORE = "run --shape=1 --workers=1 --transactions=2 --flush-percent=100 --optimize=0"
+ONE_MORE = f"run {WORKLOADS['one-more'][1]}"
 
 
 class Boot:
@@ -239,7 +240,7 @@ def check_states(h, boot, args, keep=lambda *_: None):
     h.comment("states (those with a torn log): " +
               ", ".join(f"{phase} {n} ({tally.torn[phase]})" for phase, n in sorted(tally.states.items())) +
               f"; with one more commit, before whole records beyond a torn one, {tally.more}")
-    if tally.bad:
+    if tally.bad or args.keep:
         h.comment(f"{tally.bad} of {tally.total()} are bad")
         with open(f"{h.folder}/boot-{boot.number}", "wb") as f:
             pickle.dump(boot, f)
@@ -254,24 +255,30 @@ def next_images(boot, rng, beyond):
     `beyond`: whole records stand beyond a torn one, of the last workload. They
     must not come to life when others have taken exactly the torn one's place.
     """
-    ranges = boot.phases()["block"] if beyond and "block" in boot.names else [range(len(boot.events) + 1)]
-    best = None
+    ranges = boot.phases().get("block") if beyond else None
+    if not ranges:
+        ranges = [range(len(boot.events) + 1)]
+    best, most = 0, -1
+    cut = Cut(boot.images, ["mark"])
     for at in sorted(rng.choice(ranges[-1]) for _ in range(50)):
-        cut = Cut(boot.images, ["mark"])
         cut.advance(boot.events, at)
-        if not best or log_pieces(unsure(cut.pieces())) >= log_pieces(unsure(best[0].pieces())):
-            best = cut, cut.pieces()
-    cut, pieces = best
+        waiting = log_pieces(unsure(cut.pieces()))
+        if waiting >= most:
+            best, most = at, waiting
+    cut = Cut(boot.images, ["mark"])
+    cut.advance(boot.events, best)
+    pieces = cut.pieces()
     free = unsure(pieces)
     there = (hole(free) if beyond else None) or choices(free, rng, 1, 0)[0][0]
     return cut.state(pieces, there)
 
 
-def kernel_checks(h, kernel):
+def kernel_checks(h, kernel, images):
     """States that were kept, recovered by the kernel engine."""
     count = len(os.listdir(f"{h.folder}/states"))
     check = " ".join(h.workload("check", "kernel"))
     one_more = " ".join(h.workload("run", "kernel") + ONE_MORE.split()[1:])
+    disks = Disks(images, f"{h.folder}/socket")
     status, output = h.vm(kernel, f"""
         bad=0
         for state in {h.folder}/states/*; do
@@ -281,7 +288,8 @@ def kernel_checks(h, kernel):
             *-beyond) timeout 60 {one_more} && timeout 60 {check} || bad=1 ;;
             esac
         done
-        exit $bad""", limit=300 + 20 * count)
+        exit $bad""", disks, 300 + 20 * count)
+    disks.close()
     if status:
         h.comment(output)
     h.result(status == 0, f"the kernel engine recovers {count} of these states")
@@ -306,9 +314,8 @@ def run_boots(h, args):
         kernel = args.kernels[number // len(args.engines) % len(args.kernels)]
         names = [name for name in args.workload or WORKLOADS if engine in WORKLOADS[name][0].split()]
         h.rng.shuffle(names)
-        if "block" in names:	# right after a power cut, and before one
-            names = ["block"] + names
-            names.append(names.pop(names.index("block", 1)))
+        # the one right after a power cut, the other before it
+        names.sort(key=lambda name: (name == "block") - (name == "one-more"))
         if runs + len(names) > RUNS:
             images, runs = h.new_images(), 0
         runs += len(names)
@@ -319,9 +326,11 @@ def run_boots(h, args):
             continue
         tally = check_states(h, boot, args, keep)
         total += tally.total()
-        h.result(not tally.bad and tally.total() >= args.states, f"{boot}: {tally}, of {len(boot.events)} writes and flushes")
+        h.result(not tally.bad and tally.total() >= args.states,
+                 f"{boot}: {tally}, of {len(boot.events)} writes and flushes")
         images = next_images(boot, h.rng, number % 2 == 0)
     h.comment(f"{total} distinct crash states in all, seed {args.seed}")
+    return images
 
 
 def main():
@@ -350,7 +359,8 @@ def main():
     add("-k", "--kernels", type=names, metavar="NAME,...", default=["6.1", "6.12"])
     add("--fua", action=argparse.BooleanOptionalAction, help="NBD disks with FUA always, or never")
     add("--seed", type=int, default=random.randrange(1 << 32))
-    add("--replay", metavar="FILE", help="make the states of what a boot that failed has left")
+    add("--keep", action="store_true", help="keep what was recorded of good boots, too")
+    add("--replay", metavar="FILE", help="make the states of what was recorded of a boot")
     add("--state", type=int, metavar="N", help="only this state of each boot")
     args = parser.parse_args()
     for name in args.workload or ():
@@ -367,10 +377,10 @@ def main():
         return tally.bad > 0
     h = Harness(args, args.boots + (args.kernel_states > 0))
     os.makedirs(f"{h.folder}/states")
-    run_boots(h, args)
+    images = run_boots(h, args)
     if args.kernel_states:
-        kernel_checks(h, args.kernels[-1])
-    return h.end()
+        kernel_checks(h, args.kernels[-1], images)
+    return h.end(args.keep)
 
 
 if __name__ == "__main__":
