@@ -29,7 +29,6 @@ static void start_process(void)
 	static model_bytes found;
 	rvm_options_t options;
 	rvm_tid_t tid;
-	int tries = 0;
 
 	EXPECT(RVM_SUCCESS, rvm_set_engine(kernel ? "kernel" : "user"));
 	rvm_init_tid(&tid);
@@ -41,16 +40,7 @@ static void start_process(void)
 	show("rvm_set_engine(%s), rvm_initialize(flags %lx, truncate %ld, log of %lu if new)",
 	     kernel ? "kernel" : "user", options.flags, options.truncate,
 	     options.create_log_size.low);
-	/* the kernel gives a dead process's log up a little later */
-	while (1) {
-		rvm_return_t code = RVM_INIT(&options);
-
-		if (!code)
-			break;
-		if (code != RVM_EIO || errno != EBUSY || run->kernel == kernel || tries++ == 500)
-			fail("rvm_initialize: %s, errno %d", rvm_return(code), errno);
-		usleep(10000);
-	}
+	EXPECT(RVM_SUCCESS, RVM_INIT(&options));
 	read_files(found);
 	/* no_flush commits survive a process only in the kernel */
 	if (!model_recovered(found, lasting ? model->returned : model->flushed))
