@@ -46,12 +46,12 @@ enum image_operation {
 				 * u16 offset, u16 length, u8 first byte
 				 */
 	IMAGE_BLOCK,		/* u8: go on at a multiple of 512 << (it & 3) */
-	IMAGE_REOPEN,		/* u8 0: an opening; else the log's first at this multiple of 8 * 64 */
+	IMAGE_REOPEN,		/* u8 0: an opening; else the log's first, at that times 512 */
 	IMAGE_HEAD,		/* head is here */
 	IMAGE_STATUS,		/* u8 segments: write it */
 	IMAGE_FIELD,		/* u8 which, s8 value, u8 shift: add value << shift to it */
 	IMAGE_POKE,		/* u8 where, s8 value: add it to a word of the last RECORD, the
-				 * 4 * where bytes from its beginning or, from 128 on, before its end
+				 * at 4 * where or, from 128 on, as far before its end
 				 */
 	IMAGE_OPERATIONS
 };
@@ -210,17 +210,39 @@ static inline void image_field(struct image *image, struct image_input *in)
 
 	value <<= image_take(in, 1) % 64;
 	switch (which % 11) {
-	case 0: image->position += value & ~7ull; break;
-	case 1: image->sequence += value; break;
-	case 2: image_add(&image->status.log_id, value); break;
-	case 3: image_add(&image->status.incarnation, value); break;
-	case 4: image_add(&image->status.generation, value); break;
-	case 5: image_add(&image->status.area_length, value); break;
-	case 6: image_add(&image->status.head, value); break;
-	case 7: image_add(&image->status.head_sequence, value); break;
-	case 8: image_add(&image->status.start, value); break;
-	case 9: image_add(&image->status.start_sequence, value); break;
-	case 10: image->status.version += cpu_to_le32(value); break;
+	case 0:
+		image->position += value & ~7ull;
+		break;
+	case 1:
+		image->sequence += value;
+		break;
+	case 2:
+		image_add(&image->status.log_id, value);
+		break;
+	case 3:
+		image_add(&image->status.incarnation, value);
+		break;
+	case 4:
+		image_add(&image->status.generation, value);
+		break;
+	case 5:
+		image_add(&image->status.area_length, value);
+		break;
+	case 6:
+		image_add(&image->status.head, value);
+		break;
+	case 7:
+		image_add(&image->status.head_sequence, value);
+		break;
+	case 8:
+		image_add(&image->status.start, value);
+		break;
+	case 9:
+		image_add(&image->status.start_sequence, value);
+		break;
+	case 10:
+		image->status.version += cpu_to_le32(value);
+		break;
 	}
 }
 
@@ -330,21 +352,39 @@ static inline void image_build(struct image *image, const u8 *input, size_t size
 
 	while (in.at < in.end) {
 		switch (image_take(&in, 1) % IMAGE_OPERATIONS) {
-		case IMAGE_BYTES: image_bytes(image, &in); break;
-		case IMAGE_FILL: image_fill(image, &in); break;
-		case IMAGE_SEEK: image->at = image_take(&in, 4) % image->size; break;
-		case IMAGE_RECORD: image_record(image, &in); break;
+		case IMAGE_BYTES:
+			image_bytes(image, &in);
+			break;
+		case IMAGE_FILL:
+			image_fill(image, &in);
+			break;
+		case IMAGE_SEEK:
+			image->at = image_take(&in, 4) % image->size;
+			break;
+		case IMAGE_RECORD:
+			image_record(image, &in);
+			break;
 		case IMAGE_BLOCK: {
 			u64 block = RVM_BLOCK_MIN << image_take(&in, 1) % 4;
 
 			image->position = (image->position + block - 1) & ~(block - 1);
 			break;
 		}
-		case IMAGE_REOPEN: image_reopen(image, &in); break;
-		case IMAGE_HEAD: image_head_here(image); break;
-		case IMAGE_STATUS: image_status(image, &in); break;
-		case IMAGE_FIELD: image_field(image, &in); break;
-		case IMAGE_POKE: image_poke(image, &in); break;
+		case IMAGE_REOPEN:
+			image_reopen(image, &in);
+			break;
+		case IMAGE_HEAD:
+			image_head_here(image);
+			break;
+		case IMAGE_STATUS:
+			image_status(image, &in);
+			break;
+		case IMAGE_FIELD:
+			image_field(image, &in);
+			break;
+		case IMAGE_POKE:
+			image_poke(image, &in);
+			break;
 		}
 	}
 	if (!(spared & 1)) {

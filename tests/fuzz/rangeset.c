@@ -121,7 +121,8 @@ int LLVMFuzzerTestOneInput(const u8 *input, size_t size)
 			break;
 		case 4:		/* many at once: more than one chunk holds */
 			for (i = 0; i < length % 256; i++)
-				add(&set, (start + i * (2 + input[0] / 8)) % SPACE, 1 + length / 1024, 0);
+				add(&set, (start + i * (2 + input[0] / 8)) % SPACE,
+				    1 + length / 1024, 0);
 			break;
 		case 5:
 			ask(&set, start, length);

@@ -109,7 +109,8 @@ static inline void reader_read(struct reader *reader, const struct image *image,
 		bound = position < s->start ? s->start : turn;
 		found = 0;
 		if (position >= s->start || sequence < s->start_sequence)
-			for (at = position; !found && at - position < 4096; at = (at / 512 + 1) * 512)
+			for (at = position; !found && at - position < 4096;
+			     at = (at / 512 + 1) * 512)
 				found = reader_at(image, s, at, bound, sequence, incarnation, &r);
 		if (found < 0)
 			return;

@@ -93,7 +93,8 @@ static void check_forwards(struct rvm_scan *scan)
 		CHECK(r->position >= (before ? before->position + before->length : status.head));
 		CHECK(r->length <= turn - r->position);
 		CHECK(r->position >= status.start || r->length <= status.start - r->position);
-		CHECK(r->sequence == (before ? before->sequence + before->commits : status.head_sequence));
+		CHECK(r->sequence == (before ? before->sequence + before->commits :
+				      status.head_sequence));
 		CHECK(scan->position == r->position + r->length);
 		check_ranges(scan, r);
 	}
@@ -123,7 +124,8 @@ static void check_backwards(struct rvm_scan *scan)
 		CHECK(found == 1 || (!found && position - end >= RVM_BLOCK_MAX));
 		if (!found)
 			continue;
-		CHECK(record.position >= status.head && record.position + record.length <= position);
+		CHECK(record.position >= status.head);
+		CHECK(record.position + record.length <= position);
 		CHECK(record.position + record.length >= end);
 		if (record.position + record.length > end)
 			continue;

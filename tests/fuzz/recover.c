@@ -82,7 +82,8 @@ static void expect(void)
 		struct expected *x = &expected[i];
 
 		memset(x->touched, 0, sizeof(x->touched));
-		x->used = x->too_far = false;
+		x->used = false;
+		x->too_far = false;
 		x->missing = i == FILES || files[i].forbidden;
 		if (i == FILES)
 			continue;
@@ -114,7 +115,10 @@ static bool holds_coming(void)
 
 static rvm_return_t open_log(uint64_t *recovered)
 {
-	static const struct rvm_log_options options = { .recovery_buffer = 8192, .flush_buffer = 4096 };
+	static const struct rvm_log_options options = {
+		.recovery_buffer = 8192,
+		.flush_buffer = 4096,
+	};
 	rvm_engine_counters_t counters;
 	struct rvm_log *log;
 	rvm_return_t code = rvm_engine_user.open(LOG->name, &options, &log);

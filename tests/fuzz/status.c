@@ -84,10 +84,17 @@ static void check_changes(struct rvm_status *s, const u8 *name, u32 length)
 		rvm_dict_remove(s, id);
 		CHECK(!rvm_dict_find(s, (const char *)name, length));
 		break;
-	case -ENAMETOOLONG: CHECK(!length || length > RVM_NAME_MAX); break;
-	case -EINVAL: CHECK(name[0] != '/' || memchr(name, 0, length)); break;
-	case -EEXIST: CHECK(rvm_dict_find(s, (const char *)name, length)); break;
-	default: CHECK(err == -ENOSPC && (s->dict_used > 60000 || next == ~0u));
+	case -ENAMETOOLONG:
+		CHECK(!length || length > RVM_NAME_MAX);
+		break;
+	case -EINVAL:
+		CHECK(name[0] != '/' || memchr(name, 0, length));
+		break;
+	case -EEXIST:
+		CHECK(rvm_dict_find(s, (const char *)name, length));
+		break;
+	default:
+		CHECK(err == -ENOSPC && (s->dict_used > 60000 || next == ~0u));
 	}
 	CHECK(s->segments == before);
 	check_encode(s);
