@@ -227,7 +227,7 @@ static int find_tail(struct rvm_log *log)
 	if (scan.position != status->head) {
 		log->kept = status->head;
 		log->kept_sequence = status->head_sequence;
-		/* Full, and our block is larger than its last owner's: nothing fits until RECOVER. */
+		/* Full, and our block is larger than its last owner's: no room until RECOVER. */
 		if (start - status->head > status->area_length)
 			status->start = scan.position;
 	}

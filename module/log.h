@@ -69,7 +69,7 @@ struct rvm_log {
 	/* commit_lock */
 	struct mutex commit_lock;
 	struct rvm_ring ring;		/* changes under write_lock, too */
-	u64 appended;			/* position after the last record, or the block it ends in */
+	u64 appended;			/* position after the last record, or its last block */
 	u64 sequence;			/* of the next commit */
 	u64 appending;			/* position of the record being appended */
 	struct list_head processes;
