@@ -164,7 +164,7 @@ static bool one_way(const char *how, void (*make)(void), unsigned long cuts)
 		       verdict[0] ? verdict : "a process died by itself");
 	printf("# %lu logs, %lu times none; seed %lu\n", shared->logs, shared->none, seed);
 	printf("%sok %u - %lu cuts of making a log by %s, of %lu events\n", ok ? "" : "not ",
-	       make == make_only ? 1 : 2, cuts, how, j->events);
+	       make == make_only ? 1u : 2u, cuts, how, j->events);
 	return ok;
 }
 

@@ -99,7 +99,7 @@ static unsigned int changes_of(unsigned int thread, unsigned long n, unsigned in
 	for (i = 0; i < count; i++) {
 		c[i].segment = next_random(&r) % SEGMENTS;
 		c[i].length = shape == SHAPE_BLOCK ? BLOCK_LENGTH : alike ? 64 :
-			      1 + next_random(&r) % (next_random(&r) % often ? 200 : LONGEST);
+			      1 + next_random(&r) % ((next_random(&r) % often) ? 200 : LONGEST);
 		/* not next to n: the two ranges would become one */
 		c[i].offset = 16 + next_random(&r) % (AREA - 16 - c[i].length);
 		c[i].fill = next_random(&r);
