@@ -168,9 +168,9 @@ test:	## run all tests, natively and in VMs; sets itself up
 	@tests/setup --all
 	@tests/run
 
-test-full:	## the same, on the debug kernel too and with many more crashes; takes hours
+test-full:	## the same, on the kernels that look for faults too and with many more crashes; takes hours
 	@tests/setup --all
-	@tests/run --debug --full
+	@tests/run --debug --kcsan --full
 
 fuzz:	## fuzz what reads log images, for MINUTES=n (10); sets itself up
 	@tests/setup
