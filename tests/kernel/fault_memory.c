@@ -1,0 +1,623 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Description: each allocation, copy and block request of each call fails in
+ * turn.  fail-nth lets the n-th point fail that a task comes to, wherever it
+ * is; n grows until the call comes to its end before that.  After each failure:
+ * an error that says so, all as before, and the same call works when nothing
+ * fails.  It takes a kernel with fault injection: the debug kernel.
+ */
+#include "null_blk.h"
+
+#include <setjmp.h>
+
+#define FAULTS	"/sys/kernel/debug/"
+
+/* What is committed durably before each call, and the part that calls change. */
+#define USED		(3 * PAGE)
+#define MIDDLE		PAGE
+#define MIDDLE_LENGTH	2000ul
+
+/* So many errors are each followed by a call that works and a reopening; then one in so many. */
+#define FULL_CHECKS	8
+
+struct state {
+	struct world w;
+	bool devices;		/* log and segment are devices, whose requests fail as well */
+	int nth;		/* fail-nth, open */
+	int rvm, file;		/* descriptors for the call, or made by it */
+	int pipe[2];
+	unsigned char value;	/* the committed one; the middle may have the next */
+};
+
+struct operation {
+	const char *name;
+	int (*prepare)(struct state *s);	/* all up to the call */
+	long (*run)(struct state *s);		/* the one call: -1 and errno */
+	bool (*unchanged)(struct state *s);	/* after it failed, if there is something to see */
+	enum { OLD, NEW, EITHER } middle;	/* what it has once the call has worked */
+};
+
+/* --- opening and closing -------------------------------------------------- */
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void close_all(struct state *s)
+{
+	if (s->w.memory != MAP_FAILED)
+		munmap(s->w.memory, LENGTH);
+	if (s->w.area != MAP_FAILED)
+		munmap(s->w.area, AREA);
+	s->w.memory = MAP_FAILED;
+	s->w.area = MAP_FAILED;
+	close_fd(&s->w.segment);
+	close_fd(&s->w.log);
+	close_fd(&s->file);
+	close_fd(&s->rvm);
+}
+
+static int open_all(struct state *s)
+{
+	return open_world(&s->w) || set_truncate(s->w.log, 0) ? -1 : 0;
+}
+
+/* Nothing open, and a record in the log. */
+static int prepare_closed(struct state *s)
+{
+	if (open_all(s))
+		return -1;
+	s->value++;
+	set(s->w.area, s->w.memory, s->value, USED);
+	if (truncate_log(s->w.log) || commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH))
+		return -1;
+	close_all(s);
+	return 0;
+}
+
+static int prepare_log(struct state *s)
+{
+	if (prepare_closed(s))
+		return -1;
+	s->rvm = open("/dev/rvm", O_RDWR | O_CLOEXEC);
+	s->file = open(s->w.f.log, O_RDWR | O_CLOEXEC);
+	return s->rvm < 0 || s->file < 0 ? -1 : 0;
+}
+
+static int prepare_segment(struct state *s)
+{
+	if (prepare_closed(s))
+		return -1;
+	s->w.log = attach(s->w.f.log);
+	s->file = open(s->w.f.segment, O_RDWR | O_CLOEXEC);
+	return s->w.log < 0 || s->file < 0 ? -1 : 0;
+}
+
+static int prepare_recover(struct state *s)
+{
+	if (prepare_segment(s))
+		return -1;
+	s->w.segment = segment(s->w.log, s->w.f.segment);
+	return s->w.segment < 0 ? -1 : 0;
+}
+
+static int prepare_map(struct state *s)
+{
+	return prepare_recover(s) ? -1 : recover(s->w.log, NULL, NULL);
+}
+
+/* None of its pages in memory, but pages for the tables that map it. */
+static int prepare_open(struct state *s)
+{
+	if (prepare_closed(s) || open_all(s) || truncate_log(s->w.log))
+		return -1;
+	close_all(s);
+	return open_all(s);
+}
+
+static int prepare_loaded(struct state *s)
+{
+	return prepare_open(s) || !all_are(s->w.memory, s->value, USED) ? -1 : 0;
+}
+
+static int prepare_transaction(struct state *s)
+{
+	if (prepare_open(s))
+		return -1;
+	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
+	return 0;
+}
+
+/* Of more ranges than an area has room for pieces at first. */
+static int prepare_many(struct state *s)
+{
+	unsigned int i;
+
+	if (prepare_open(s))
+		return -1;
+	for (i = 0; i < MIDDLE_LENGTH; i += 20)
+		set(s->w.area, s->w.memory + MIDDLE + i, s->value + 1, 20);
+	return 0;
+}
+
+/* A record that the ring in memory is too small for. */
+static int prepare_large(struct state *s)
+{
+	unsigned int i;
+
+	if (prepare_transaction(s))
+		return -1;
+	for (i = 0; i < LENGTH; i += PAGE)
+		set(s->w.area, s->w.memory + i + PAGE - 1, s->w.memory[i + PAGE - 1], 1);
+	for (i = 0; i < 3; i++)
+		declare_no_restore(s->w.area, s->w.memory, LENGTH);
+	return 0;
+}
+
+/* A log that has no room for the transaction. */
+static int prepare_full(struct state *s)
+{
+	if (prepare_open(s))
+		return -1;
+	while (query(s->w.log).log_length - query(s->w.log).log_used > 40 * KIB) {
+		set(s->w.area, s->w.memory + USED, s->value, 32 * KIB);
+		if (commit(s->w.log, s->w.area, 0))
+			return -1;
+	}
+	set(s->w.area, s->w.memory + USED, s->value, 40 * KIB);
+	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
+	return 0;
+}
+
+static int prepare_committed(struct state *s)
+{
+	return prepare_transaction(s) ? -1 : commit(s->w.log, s->w.area, 0);
+}
+
+/* Only the log's descriptor is left. */
+static int prepare_close_log(struct state *s)
+{
+	if (prepare_committed(s))
+		return -1;
+	munmap(s->w.memory, LENGTH);
+	munmap(s->w.area, AREA);
+	s->w.memory = MAP_FAILED;
+	s->w.area = MAP_FAILED;
+	close_fd(&s->w.segment);
+	return 0;
+}
+
+/* --- the calls ------------------------------------------------------------ */
+
+static long run_open(struct state *s)
+{
+	s->rvm = open("/dev/rvm", O_RDWR | O_CLOEXEC);
+	return s->rvm;
+}
+
+static long run_attach_log(struct state *s)
+{
+	struct rvm_ioc_attach_log a = { .size = sizeof(a), .fd = s->file };
+
+	s->w.log = ioctl(s->rvm, RVM_IOC_ATTACH_LOG, &a);
+	return s->w.log;
+}
+
+static long run_attach_segment(struct state *s)
+{
+	s->w.segment = segment_fd(s->w.log, s->file, s->w.f.segment, strlen(s->w.f.segment));
+	return s->w.segment;
+}
+
+/* Under a name that the log has to take note of. */
+static long run_attach_new(struct state *s)
+{
+	char name[20];
+
+	snprintf(name, sizeof(name), "/new.%d", s->value);
+	s->w.segment = segment_fd(s->w.log, s->file, name, strlen(name));
+	return s->w.segment;
+}
+
+static long run_dictionary(struct state *s)
+{
+	struct rvm_ioc_segment_name entry;
+
+	return find_name(s->w.log, s->w.f.segment, &entry) ? 0 : -1;
+}
+
+static long run_query(struct state *s)
+{
+	struct rvm_ioc_query a = { .size = sizeof(a) };
+
+	return ioctl(s->w.log, RVM_IOC_QUERY, &a);
+}
+
+static long run_set_options(struct state *s)
+{
+	return set_truncate(s->w.log, 0);
+}
+
+static long run_recover(struct state *s)
+{
+	return recover(s->w.log, NULL, NULL);
+}
+
+static long run_map_area(struct state *s)
+{
+	s->w.area = map(s->w.log, AREA);
+	return s->w.area == MAP_FAILED ? -1 : 0;
+}
+
+static long run_map_region(struct state *s)
+{
+	s->w.memory = map(s->w.segment, LENGTH);
+	return s->w.memory == MAP_FAILED ? -1 : 0;
+}
+
+static sigjmp_buf after_fault;
+
+static void on_fault(int signal)
+{
+	siglongjmp(after_fault, signal);
+}
+
+static long run_load(struct state *s)
+{
+	if (sigsetjmp(after_fault, 1)) {
+		errno = EFAULT;
+		return -1;
+	}
+	return *(volatile unsigned char *)s->w.memory == s->value ? 0 : -1;
+}
+
+static long run_store(struct state *s)
+{
+	if (sigsetjmp(after_fault, 1)) {
+		errno = EFAULT;
+		return -1;
+	}
+	*(volatile unsigned char *)s->w.memory = 99;
+	return 0;
+}
+
+/* The same two by a system call. */
+static long run_copy_out(struct state *s)
+{
+	char byte;
+
+	return write(s->pipe[1], s->w.memory, 1) == 1 && read(s->pipe[0], &byte, 1) == 1 ? 0 : -1;
+}
+
+static long run_copy_in(struct state *s)
+{
+	return pread(s->nth, s->w.memory + USED, 1, 0) == 1 ? 0 : -1;
+}
+
+static long run_commit(struct state *s)
+{
+	return commit(s->w.log, s->w.area, 0);
+}
+
+static long run_commit_flush(struct state *s)
+{
+	return commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH);
+}
+
+static long run_abort(struct state *s)
+{
+	return do_abort(s->w.log, s->w.area);
+}
+
+static long run_spill(struct state *s)
+{
+	return area_ioctl(s->w.log, RVM_IOC_SPILL, s->w.area->area);
+}
+
+static long run_flush(struct state *s)
+{
+	return flush_log(s->w.log);
+}
+
+static long run_truncate(struct state *s)
+{
+	return truncate_log(s->w.log);
+}
+
+static long run_unmap_area(struct state *s)
+{
+	long ret = munmap(s->w.area, AREA);
+
+	if (!ret)
+		s->w.area = MAP_FAILED;
+	return ret;
+}
+
+static long run_unmap_region(struct state *s)
+{
+	long ret = munmap(s->w.memory, LENGTH);
+
+	if (!ret)
+		s->w.memory = MAP_FAILED;
+	return ret;
+}
+
+static long run_close_segment(struct state *s)
+{
+	int fd = s->w.segment;
+
+	s->w.segment = -1;
+	return close(fd);
+}
+
+static long run_close_log(struct state *s)
+{
+	int fd = s->w.log;
+
+	s->w.log = -1;
+	return close(fd);
+}
+
+/* --- what must hold afterwards -------------------------------------------- */
+
+/* The transaction is still open, and memory as its process left it. */
+static bool still_open(struct state *s)
+{
+	return s->w.area->used && all_are(s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
+}
+
+static bool still_committed(struct state *s)
+{
+	return all_are(s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
+}
+
+static bool still_mapped(struct state *s)
+{
+	return all_are(s->w.memory, s->value, USED);
+}
+
+/* All is opened again: is what was committed there, and the middle old or new as a whole? */
+static bool reopens(struct state *s, int middle)
+{
+	bool is_old, is_new, ret;
+
+	close_all(s);
+	if (open_all(s))
+		return false;
+	is_old = all_are(s->w.memory + MIDDLE, s->value, MIDDLE_LENGTH);
+	is_new = all_are(s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
+	ret = all_are(s->w.memory, s->value, MIDDLE) &&
+	      all_are(s->w.memory + MIDDLE + MIDDLE_LENGTH, s->value,
+		      USED - MIDDLE - MIDDLE_LENGTH) &&
+	      (middle == OLD ? is_old : middle == NEW ? is_new : is_old || is_new);
+	close_all(s);
+	return ret;
+}
+
+/* Does the n-th point fail in the call?  It returns the call's result and errno. */
+static bool fails_at(struct state *s, const struct operation *o, unsigned int n, long *ret,
+		     int *error)
+{
+	char text[16] = "";
+	ssize_t length;
+
+	snprintf(text, sizeof(text), "%u", n);
+	if (write(s->nth, text, strlen(text)) < 0)
+		abort();
+	*ret = o->run(s);
+	*error = errno;
+	/* this copies, too: where it fails, the call came to its end without */
+	length = pread(s->nth, text, sizeof(text) - 1, 0);
+	write(s->nth, "0", 1);
+	return length > 0 && text[0] == '0';
+}
+
+static void try_all(struct __test_metadata *_metadata, struct state *s, const struct operation *o)
+{
+	unsigned int n, worked = 0, errors = 0, failed_logs = 0;
+	bool fired = true, prepared = false;
+	int error, middle;
+	long ret;
+
+	for (n = 1; fired; n++) {
+		if (!prepared)
+			ASSERT_EQ(0, o->prepare(s)) TH_LOG("%s, before failure %u", o->name, n);
+		prepared = false;
+		fired = fails_at(s, o, n, &ret, &error);
+		middle = o->middle;
+		if (!fired)
+			ASSERT_NE(-1, ret) TH_LOG("%s: %s", o->name, strerror(error));
+		if (ret >= 0) {
+			worked++;
+		} else if (s->w.log >= 0 && query(s->w.log).failed) {
+			/* only by a failed request, and it stays so */
+			ASSERT_TRUE(s->devices && error == EIO)
+				TH_LOG("%s, failure %u: the log has failed: %s", o->name, n,
+				       strerror(error));
+			FAILS(EIO, flush_log(s->w.log));
+			middle = EITHER;
+			failed_logs++;
+		} else {
+			ASSERT_TRUE(error == ENOMEM || error == EFAULT ||
+				    (s->devices && error == EIO))
+				TH_LOG("%s, failure %u: %s", o->name, n, strerror(error));
+			if (o->unchanged)
+				ASSERT_TRUE(o->unchanged(s)) TH_LOG("%s, failure %u", o->name, n);
+			errors++;
+			/* as nothing has changed, the next may follow at once */
+			prepared = errors > FULL_CHECKS && errors % FULL_CHECKS;
+			if (prepared)
+				continue;
+			ASSERT_NE(-1, o->run(s)) TH_LOG("%s, after failure %u", o->name, n);
+		}
+		ASSERT_TRUE(reopens(s, middle)) TH_LOG("%s, after failure %u, reopened", o->name, n);
+	}
+	/* the last n is the one that nothing failed at */
+	printf("# %s: %u failures, %u errors, %u failed logs\n", o->name, n - 2, errors,
+	       failed_logs);
+	ASSERT_EQ(n - 1, errors + failed_logs + worked);
+}
+
+/* --- the fixture ---------------------------------------------------------- */
+
+static int set_up_faults(void)
+{
+	static const char *const settings[][2] = {
+		{ "failslab/ignore-gfp-wait", "N" }, { "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/ignore-gfp-highmem", "N" }, { "fail_page_alloc/min-order", "0" },
+		/* a stack trace of each would take minutes on a serial line */
+		{ "failslab/verbose", "0" }, { "fail_page_alloc/verbose", "0" },
+		{ "fail_usercopy/verbose", "0" }, { "fail_make_request/verbose", "0" },
+	};
+	unsigned int i;
+	char path[100];
+
+	for (i = 0; i < ARRAY_LENGTH(settings); i++) {
+		snprintf(path, sizeof(path), FAULTS "%s", settings[i][0]);
+		if (write_text(path, settings[i][1]))
+			return -1;
+	}
+	return 0;
+}
+
+static int make_devices(struct state *s)
+{
+	int fd, ret;
+
+	if (make_device(s->w.f.log, "rvmlog", "1", "512") ||
+	    make_device(s->w.f.segment, "rvmseg", "1", "512") ||
+	    write_text("/sys/block/rvmlog/make-it-fail", "1") ||
+	    write_text("/sys/block/rvmseg/make-it-fail", "1"))
+		return -1;
+	fd = open(s->w.f.log, O_RDWR | O_CLOEXEC);
+	ret = rvm_log_file_format(fd, 0);
+	close(fd);
+	return ret;
+}
+
+/* On a file system with direct I/O, for which it takes memory. */
+static int make_ext4(struct state *s)
+{
+	char device[100];
+
+	strcpy(s->w.f.dir, "/tmp/rvm-ext4");
+	snprintf(s->w.f.log, sizeof(s->w.f.log), "%s/log", s->w.f.dir);
+	snprintf(s->w.f.segment, sizeof(s->w.f.segment), "%s/segment", s->w.f.dir);
+	if (mkdir(s->w.f.dir, 0700) || make_device(device, "rvmfs", "8", "512") ||
+	    system("mke2fs -F /dev/rvmfs >/tmp/mke2fs.log 2>&1") ||
+	    mount(device, s->w.f.dir, "ext4", 0, NULL))
+		return -1;
+	return rvm_log_file_create(s->w.f.log, 512 * KIB, 0600) ||
+	       make_file(s->w.f.segment, LENGTH, 0) ? -1 : 0;
+}
+
+FIXTURE(fault) { struct state s; };
+
+FIXTURE_VARIANT(fault) { enum { FILES, EXT4, DEVICES } on; };
+FIXTURE_VARIANT_ADD(fault, files) { FILES };
+FIXTURE_VARIANT_ADD(fault, ext4) { EXT4 };
+FIXTURE_VARIANT_ADD(fault, devices) { DEVICES };
+
+FIXTURE_SETUP(fault)
+{
+	struct sigaction action = { .sa_handler = on_fault };
+	struct state *s = &self->s;
+
+	WORKS(set_up_faults());
+	s->devices = variant->on == DEVICES;
+	WORKS(variant->on == DEVICES ? make_devices(s) : variant->on == EXT4 ? make_ext4(s) :
+	      make_files(&s->w.f, 512 * KIB));
+	s->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	WORKS(s->nth);
+	WORKS(pipe2(s->pipe, O_CLOEXEC));
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+	s->w.memory = MAP_FAILED;
+	s->w.area = MAP_FAILED;
+	s->w.log = -1;
+	s->w.segment = -1;
+	s->rvm = -1;
+	s->file = -1;
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	close_all(&self->s);
+	EXPECT_TRUE(module_is_free());
+	if (variant->on == DEVICES) {
+		EXPECT_EQ(0, remove_device("rvmlog"));
+		EXPECT_EQ(0, remove_device("rvmseg"));
+	} else if (variant->on == EXT4) {
+		EXPECT_EQ(0, umount(self->s.w.f.dir));
+		EXPECT_EQ(0, rmdir(self->s.w.f.dir));
+		EXPECT_EQ(0, remove_device("rvmfs"));
+	} else {
+		remove_files(&self->s.w.f);
+	}
+}
+
+#define OPERATION(name, prepare, unchanged, middle)			\
+TEST_F(fault, name)							\
+{									\
+	static const struct operation o = { #name, prepare, run_##name, unchanged, middle }; \
+									\
+	try_all(_metadata, &self->s, &o);				\
+}
+
+OPERATION(open, prepare_closed, NULL, OLD)
+OPERATION(attach_log, prepare_log, NULL, OLD)
+OPERATION(attach_segment, prepare_segment, NULL, OLD)
+OPERATION(attach_new, prepare_segment, NULL, OLD)
+OPERATION(dictionary, prepare_open, still_mapped, OLD)
+OPERATION(query, prepare_open, still_mapped, OLD)
+OPERATION(set_options, prepare_open, still_mapped, OLD)
+OPERATION(recover, prepare_recover, NULL, OLD)
+OPERATION(map_area, prepare_map, NULL, OLD)
+OPERATION(map_region, prepare_map, NULL, OLD)
+OPERATION(load, prepare_open, NULL, OLD)
+OPERATION(store, prepare_open, NULL, OLD)
+OPERATION(copy_out, prepare_open, NULL, OLD)
+OPERATION(copy_in, prepare_loaded, NULL, OLD)
+OPERATION(spill, prepare_transaction, still_open, OLD)
+OPERATION(abort, prepare_transaction, still_open, OLD)
+OPERATION(commit, prepare_many, still_open, NEW)
+OPERATION(commit_flush, prepare_transaction, still_open, NEW)
+OPERATION(flush, prepare_committed, still_committed, NEW)
+OPERATION(truncate, prepare_committed, still_committed, NEW)
+OPERATION(unmap_area, prepare_transaction, still_open, OLD)
+OPERATION(unmap_region, prepare_transaction, still_open, OLD)
+OPERATION(close_segment, prepare_committed, NULL, NEW)
+OPERATION(close_log, prepare_close_log, NULL, NEW)
+
+/* A commit that needs a larger ring, and one that needs truncation. */
+#define run_commit_large	run_commit
+#define run_commit_full		run_commit_flush
+OPERATION(commit_large, prepare_large, still_open, NEW)
+OPERATION(commit_full, prepare_full, still_open, NEW)
+
+/* Load the module anew: with a small ring fewer of the same allocations fail. */
+static int load(const char *parameters)
+{
+	int fd = open("/rvm.ko", O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0 || !module_is_free() || syscall(SYS_delete_module, "rvm", 0))
+		return -1;
+	ret = syscall(SYS_finit_module, fd, parameters, 0);
+	close(fd);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	if (load("ring_kib=64")) {
+		perror("rvm.ko can't be loaded anew");
+		return 1;
+	}
+	ret = test_harness_run(argc, argv);
+	return load("") || ret;
+}
