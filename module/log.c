@@ -224,7 +224,9 @@ static int find_tail(struct rvm_log *log)
 	start = round_up(scan.position, log->file.block);
 	status->start = start;
 	log->kept = RVM_NOWHERE;
-	if (scan.position != status->head) {
+	if (!count.record) {
+		status->head = start;
+	} else {
 		log->kept = status->head;
 		log->kept_sequence = status->head_sequence;
 		/* Full, and our block is larger than its last owner's: no room until RECOVER. */
