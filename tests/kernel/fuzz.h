@@ -66,6 +66,11 @@ struct board {
 
 static struct board *board;
 static unsigned long seed;
+/*
+ * This process may enter places that are spared, and damages no file in any: a
+ * descriptor's number may mean another file a moment later.
+ */
+static bool sparing;
 static struct descriptor descriptors[FDS];
 static struct mapping mappings[SLOTS];
 static __thread unsigned long fuzz_state;
@@ -296,12 +301,22 @@ static const char *some_file(unsigned int place)
 	return n ? p->segment[n - 1] : p->log;
 }
 
+static unsigned int some_place(void)
+{
+	unsigned int place;
+
+	do
+		place = pick(board->places);
+	while (board->place[place].spared && !sparing);
+	return place;
+}
+
 static bool do_open_file(void)
 {
 	static const int flags[] = {
 		O_RDWR, O_RDWR, O_RDONLY, O_WRONLY, O_RDWR | O_APPEND, O_RDWR | O_DIRECT, O_PATH,
 	};
-	unsigned int place = pick(board->places);
+	unsigned int place = some_place();
 
 	return keep(open(some_file(place), flags[pick(ARRAY_LENGTH(flags))] | O_CLOEXEC), PLAIN, place);
 }
@@ -321,7 +336,7 @@ static bool attach_log(unsigned int place)
 
 static bool do_attach_log(void)
 {
-	return attach_log(pick(board->places));
+	return attach_log(some_place());
 }
 
 static bool do_attach_segment(void)

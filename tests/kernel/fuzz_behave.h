@@ -115,6 +115,8 @@ static void polite(unsigned int me, unsigned long number)
 				_exit(1);
 			}
 		}
+		/* the machine is for the others */
+		sleep_us(1000);
 		if (one_in(50))
 			MUST(truncate_log(w.log));
 		if (one_in(100)) {
@@ -154,6 +156,7 @@ static void witness(unsigned long number)
 		else
 			MUST(commit(w.log, w.area, one_in(3) ? RVM_COMMIT_FLUSH : 0));
 		commits += !gives_up;
+		sleep_us(1000);
 		if (one_in(30)) {
 			close_world(&w);
 			MUST(open_world(&w));

@@ -165,13 +165,12 @@ static bool do_read_into(void)
 static bool do_write_from(void)
 {
 	unsigned long length = one_in(2) ? PAGE : 1 + pick(3 * PAGE);
-	unsigned int place;
-	int fd = fd_of(PLAIN, &place);
+	int fd = fd_of(PLAIN, NULL);
 	char *at = somewhere(area_or_region(), length);
 
 	if (one_in(2))
 		at = (char *)((uintptr_t)at & -512ul);
-	if (board->place[place].spared)
+	if (sparing)
 		return false;
 	return pwrite(fd, at, length, pick(64) * 512) > 0;
 }
@@ -216,7 +215,7 @@ static bool do_dup(void)
 {
 	struct descriptor *d = any_descriptor(1 + pick(KINDS - 1));
 
-	return keep(dup(d->fd), d->kind, d->place);
+	return d->kind != NOTHING && keep(dup(d->fd), d->kind, d->place);
 }
 
 static bool do_close(void)
@@ -246,6 +245,8 @@ static bool do_send(void)
 		.msg_control = &control, .msg_controllen = sizeof(control),
 	};
 
+	if (sparing || d->kind == NOTHING)
+		return false;
 	memcpy(CMSG_DATA(&control.header), &d->fd, sizeof(d->fd));
 	return sendmsg(board->sockets[0], &message, MSG_DONTWAIT) > 0;
 }
@@ -270,16 +271,14 @@ static bool do_receive(void)
 
 /* --- files -------------------------------------------------------------- */
 
-static struct place *some_unspared_place(void)
+static struct place *damageable_place(void)
 {
-	struct place *p = &board->place[pick(board->places)];
-
-	return p->spared ? NULL : p;
+	return sparing ? NULL : &board->place[some_place()];
 }
 
 static bool do_damage(void)
 {
-	struct place *p = some_unspared_place();
+	struct place *p = damageable_place();
 	const char *path = p ? some_file(p - board->place) : NULL;
 	char garbage[2000];
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -343,7 +342,7 @@ static int renew_log(const struct place *p)
 /* After damage there's a log again, sooner or later. */
 static bool do_renew(void)
 {
-	struct place *p = some_unspared_place();
+	struct place *p = damageable_place();
 
 	if (!p)
 		return false;
@@ -356,7 +355,8 @@ static bool do_renew(void)
 
 static bool do_reclaim(void)
 {
-	static const char * const words[] = { "1", "2", "3" };
+	/* 4: no message */
+	static const char * const words[] = { "5", "6", "7" };
 
 	if (one_in(2))
 		return write_word("/proc/sys/vm/drop_caches", words[pick(3)]);
