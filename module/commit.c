@@ -147,9 +147,9 @@ static int grow_pieces(struct rvm_log *log, u32 id, u32 room)
 	return -EAGAIN;
 }
 
-static int make_log_room(struct rvm_log *log, u64 size)
+/* head: as it was when there was no room, or before. */
+static int make_log_room(struct rvm_log *log, u64 size, u64 head)
 {
-	u64 head = atomic64_read(&log->head);
 	int ret;
 
 	mutex_unlock(&log->commit_lock);
@@ -186,6 +186,7 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 {
 	struct rvm_area *area = rvm_area_find(log, id);
 	struct total total;
+	u64 head;
 	int ret;
 
 	if (!area)
@@ -199,8 +200,10 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 		return -EFBIG;
 	if (total.pieces > area->pieces_room)
 		return grow_pieces(log, id, total.pieces);
+	/* First this: a truncation may move it at any time. */
+	head = atomic64_read(&log->head);
 	if (!rvm_log_fits(log, total.bytes))
-		return make_log_room(log, total.bytes);
+		return make_log_room(log, total.bytes, head);
 	if (!rvm_log_fits_ring(log, total.bytes))
 		return make_ring_room(log, total.bytes);
 
