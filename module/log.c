@@ -366,6 +366,7 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 
 static void free_log(struct rvm_log *log)
 {
+	kfree(log->batch);
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
 	free_ring(&log->ring);
 	vfree(log->slot);
@@ -400,7 +401,8 @@ static struct rvm_log *alloc_log(struct inode *key)
 	log->status = vzalloc(sizeof(*log->status));
 	log->slot = vzalloc(RVM_STATUS_SIZE);
 	log->bounce = alloc_pages_of(RVM_TRUNCATE_BATCH, RVM_TRUNCATE_BATCH);
-	if (!log->status || !log->slot || !log->bounce ||
+	log->batch = kmalloc(sizeof(*log->batch), GFP_KERNEL_ACCOUNT);
+	if (!log->status || !log->slot || !log->bounce || !log->batch ||
 	    alloc_ring(&log->ring, roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10))) {
 		free_log(log);
 		return NULL;

@@ -34,6 +34,8 @@
 #include "module/file.h"
 #include "module/image.h"
 
+struct rvm_batch;
+
 /* The log's end, on its way to the disk. */
 struct rvm_ring {
 	u8 *base;			/* mapped twice, so that no record wraps */
@@ -65,6 +67,7 @@ struct rvm_log {
 	u8 *slot;			/* a status slot as written */
 	u64 kept, kept_sequence;	/* first record that waits for a segment, or RVM_NOWHERE */
 	struct page **bounce;		/* pages that truncation writes from */
+	struct rvm_batch *batch;
 
 	/* commit_lock */
 	struct mutex commit_lock;

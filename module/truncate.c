@@ -13,18 +13,8 @@
 #include "module/segment.h"
 #include "module/truncate.h"
 
-struct batch {
-	unsigned int n;
-	u64 position;		/* the log must be durable up to here first */
-	struct copy {
-		struct rvm_image *image;
-		struct page *page;
-	} copies[RVM_TRUNCATE_BATCH];
-	struct bio_vec pieces[RVM_TRUNCATE_BATCH];
-};
-
 /* Copy the oldest images with records before `limit`; they move to `written`. */
-static void copy_batch(struct rvm_log *log, u64 limit, struct batch *batch,
+static void copy_batch(struct rvm_log *log, u64 limit, struct rvm_batch *batch,
 		       struct list_head *written)
 {
 	struct rvm_image *image;
@@ -55,8 +45,8 @@ static void copy_batch(struct rvm_log *log, u64 limit, struct batch *batch,
 
 static int by_place(const void *a, const void *b)
 {
-	const struct rvm_image *x = ((const struct copy *)a)->image;
-	const struct rvm_image *y = ((const struct copy *)b)->image;
+	const struct rvm_image *x = ((const struct rvm_copy *)a)->image;
+	const struct rvm_image *y = ((const struct rvm_copy *)b)->image;
 
 	if (x->segment != y->segment)
 		return x->segment < y->segment ? -1 : 1;
@@ -64,7 +54,7 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Write runs of adjacent pages with one write each. */
-static int write_batch(struct rvm_log *log, struct batch *batch)
+static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 {
 	unsigned int i, first = 0;
 
@@ -104,11 +94,9 @@ static int write_batch(struct rvm_log *log, struct batch *batch)
 
 static int write_images(struct rvm_log *log, u64 limit, struct list_head *written)
 {
-	struct batch *batch = kvmalloc(sizeof(*batch), GFP_KERNEL);
+	struct rvm_batch *batch = log->batch;
 	int ret;
 
-	if (!batch)
-		return -ENOMEM;
 	do {
 		copy_batch(log, limit, batch, written);
 		ret = rvm_log_flush(log, batch->position);
@@ -116,7 +104,6 @@ static int write_images(struct rvm_log *log, u64 limit, struct list_head *writte
 			ret = write_batch(log, batch);
 		cond_resched();
 	} while (batch->n && !ret);
-	kvfree(batch);
 	return ret;
 }
 

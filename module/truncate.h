@@ -5,12 +5,25 @@
 #ifndef RVM_TRUNCATE_H
 #define RVM_TRUNCATE_H
 
+#include <linux/bvec.h>
 #include <linux/workqueue.h>
 
+struct rvm_image;
 struct rvm_log;
 
 #define RVM_TRUNCATE_BATCH	64	/* pages copied at a time, preallocated */
 #define RVM_TRUNCATE_DEFAULT	50	/* per cent of the log in use that starts it */
+
+/* Pages that truncation writes at a time: made with the log, for it works when memory is short. */
+struct rvm_batch {
+	unsigned int n;
+	u64 position;		/* the log must be durable up to here first */
+	struct rvm_copy {
+		struct rvm_image *image;
+		struct page *page;
+	} copies[RVM_TRUNCATE_BATCH];
+	struct bio_vec pieces[RVM_TRUNCATE_BATCH];
+};
 
 /*
  * Flush the log, write all that it speaks of to the segments, durably, and free
