@@ -20,6 +20,7 @@
 static LIST_HEAD(rvm_logs);
 static DEFINE_MUTEX(rvm_logs_lock);
 static DECLARE_WAIT_QUEUE_HEAD(rvm_logs_closed);
+static unsigned long rvm_closings;	/* logs that have closed; rvm_logs_lock, read without */
 
 /* --- the ring ----------------------------------------------------------- */
 
@@ -422,30 +423,21 @@ static struct rvm_log *find_log(struct inode *key)
 	return NULL;
 }
 
-static bool is_closing(struct inode *key)
-{
-	struct rvm_log *log;
-	bool closing;
-
-	mutex_lock(&rvm_logs_lock);
-	log = find_log(key);
-	closing = log && log->closing;
-	mutex_unlock(&rvm_logs_lock);
-	return closing;
-}
-
 /* The log with this key, or a new one that is yet to be opened. */
 static struct rvm_log *get_log(struct inode *key)
 {
 	struct rvm_log *log;
+	unsigned long closings;
 
 	for (;;) {
 		mutex_lock(&rvm_logs_lock);
 		log = find_log(key);
 		if (!log || !log->closing)
 			break;
+		closings = rvm_closings;
 		mutex_unlock(&rvm_logs_lock);
-		if (wait_event_killable(rvm_logs_closed, !is_closing(key)))
+		/* No mutex in the condition, where the task must not sleep. */
+		if (wait_event_killable(rvm_logs_closed, READ_ONCE(rvm_closings) != closings))
 			return ERR_PTR(-EINTR);
 	}
 	if (log) {
@@ -516,6 +508,7 @@ static void release_log(struct kref *ref)
 	rvm_file_close(&log->file);
 	mutex_lock(&rvm_logs_lock);
 	list_del(&log->node);
+	WRITE_ONCE(rvm_closings, rvm_closings + 1);
 	mutex_unlock(&rvm_logs_lock);
 	wake_up_all(&rvm_logs_closed);
 	free_log(log);
