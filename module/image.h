@@ -44,7 +44,8 @@ static inline void *rvm_image_committed(struct rvm_image *image)
 
 static inline void *rvm_image_current(struct rvm_image *image)
 {
-	return folio_address(image->folio);
+	/* Where memory is sparse it's found by the folio's flags: by those that never change. */
+	return data_race(folio_address(image->folio));
 }
 
 /* The image of a locked, uptodate folio of the segment: found or made. NULL: no memory. */
