@@ -141,8 +141,6 @@ boot() {
 	else
 		args+=(-accel tcg,thread=multi -smp "$cpus" -machine pc)
 	fi
-	# KCSAN watches 20 times as often as it would, and 4 times as long: emulated CPUs are slow
-	[ "$kernel" != kcsan ] || kargs+=" kcsan.skip_watch=200 kcsan.udelay_task=320"
 	[ "$kernel" != debug ] || kargs+=" kasan_multi_shot page_table_check=on"
 	for disk in "${disks[@]}"; do
 		args+=(-drive "file=${disk//,/,,},format=raw,if=virtio,cache=writeback")
