@@ -173,11 +173,11 @@ test-full:	## the same, on the kernels that look for faults too and with many mo
 	@tests/run --debug --kcsan --full
 
 coverage:	## how much of core, lib and module the tests execute; takes some 15 minutes
-	@tests/setup
+	@tests/setup --all
 	@tests/coverage
 
 fuzz:	## fuzz what reads log images, for MINUTES=n (10); sets itself up
-	@tests/setup
+	@tests/setup --all
 	@tests/fuzz/run --seconds $$(($(or $(MINUTES),10) * 60))
 
 check:	## check the sources with sparse, checkpatch, clang-tidy, cppcheck, shellcheck...; sets itself up

@@ -75,7 +75,7 @@ static int optimize;
 static unsigned long log_size, transactions;
 static const char *log_path, *segment_path, *mark_path, *engine;
 static char *segments[SEGMENTS];
-static bool errors_expected;
+static bool errors_expected, grow;
 static int mark_fd = -1;
 
 static void open_mark(int flags)
@@ -479,6 +479,7 @@ static void __attribute__((noreturn)) usage(void)
 	       "  --truncate-every N     the same of rvm_truncate, 256 by default\n"
 	       "  --threshold PERCENT    of the log, that truncation begins at; else random\n"
 	       "  --optimize N           0 none, 1 ranges, 2 transactions too; else random\n"
+	       "  --grow                 segments are made empty, and rvm_map gives them their length\n"
 	       "  --errors               calls may give RVM_EIO, but once a commit did, none must succeed\n");
 	exit(2);
 }
@@ -494,7 +495,8 @@ static int do_command(int argc, char **argv)
 		{ "workers", 1, NULL, 'w' }, { "processes", 1, NULL, 'p' }, { "shape", 1, NULL, 'h' },
 		{ "flush-percent", 1, NULL, 'f' }, { "flush-every", 1, NULL, 'F' },
 		{ "truncate-every", 1, NULL, 'T' }, { "threshold", 1, NULL, 'H' },
-		{ "optimize", 1, NULL, 'o' }, { "errors", 0, NULL, 'E' }, { NULL, 0, NULL, 0 },
+		{ "optimize", 1, NULL, 'o' }, { "errors", 0, NULL, 'E' },
+		{ "grow", 0, NULL, 'G' }, { NULL, 0, NULL, 0 },
 	};
 	const char *command = argc > 1 ? argv[1] : "";
 	int c;
@@ -523,6 +525,7 @@ static int do_command(int argc, char **argv)
 		case 'H': threshold = atoi(optarg); break;
 		case 'o': optimize = atoi(optarg); break;
 		case 'E': errors_expected = true; break;
+		case 'G': grow = true; break;
 		default: usage();
 		}
 	}
@@ -531,6 +534,8 @@ static int do_command(int argc, char **argv)
 	if (!log_path || !segment_path || !mark_path || !threads || threads >= THREADS_MAX ||
 	    !workers || !processes || processes > workers || shape >= SHAPES || optimize > 2)
 		usage();
+	if (grow)
+		grown_length = (threads + 1) * AREA;
 	if (!segments[0] && (asprintf(&segments[0], "%s", segment_path) < 0 ||
 			     asprintf(&segments[1], "%s.2", segment_path) < 0))
 		return 1;

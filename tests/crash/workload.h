@@ -34,6 +34,7 @@
 
 static unsigned long seed = 1;
 static char *verdict;		/* what went wrong: 512 bytes, shared with the parent */
+static unsigned long grown_length;	/* not 0: segments are made empty, and rvm_map grows them to this */
 
 static unsigned long mix(unsigned long x)
 {
@@ -153,6 +154,7 @@ static void MAYBE_UNUSED start_library(const char *log, char *const segments[SEG
 	for (i = 0; i < SEGMENTS; i++) {
 		rvm_init_region(&regions[i]);
 		regions[i].data_dev = segments[i];
+		regions[i].dev_length = RVM_LENGTH_TO_OFFSET(grown_length);
 		OK(rvm_map(&regions[i], &options));
 	}
 }
@@ -196,7 +198,7 @@ static void MAYBE_UNUSED make_files(const char *log, unsigned long log_size,
 
 		unlink(segments[i]);
 		fd = open(segments[i], O_CREAT | O_EXCL | O_RDWR, 0600);
-		if (fd < 0 || ftruncate(fd, threads * AREA) || fsync(fd))
+		if (fd < 0 || ftruncate(fd, grown_length ? 0 : threads * AREA) || fsync(fd))
 			fail("making %s: %s", segments[i], strerror(errno));
 		close(fd);
 	}
