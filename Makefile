@@ -36,7 +36,7 @@ unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full coverage check soak demo bench install clean help
+.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full test-planted coverage check soak demo bench install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
@@ -171,6 +171,10 @@ test:	## run all tests, natively and in VMs; sets itself up
 test-full:	## the same, on the kernels that look for faults too and with many more crashes; takes hours
 	@tests/setup --all
 	@tests/run --debug --kcsan --full
+
+test-planted:	## plant bugs, and see that the crash tests find them
+	@tests/setup --all
+	@tests/planted/run
 
 coverage:	## how much of core, lib and module the tests execute; takes some 15 minutes
 	@tests/setup --all
