@@ -179,14 +179,17 @@ splat_words+='|possible (recursive|circular|irq)|inconsistent lock state|suspici
 splat_words+='|INFO: (task|possible|trying|rcu)|blocked for more than|soft lockup|hard LOCKUP|detected stall|page dumped because'
 
 # The stock kernel has data races of its own, which KCSAN reports as well: of
-# its reports, which end in a line of =, those count that have our module in a stack.
+# its reports, which end in a line of =, those count in which one of the two
+# functions is our module's, or both accesses were made by calls from it.
 our_races() {
 	awk '
-		/BUG: KCSAN:/ { report = ""; kcsan = 1; ours = 0 }
+		/BUG: KCSAN:/ { report = ""; kcsan = 1; ours = /\[rvm\]/ ? 2 : 0 }
 		!kcsan { print; next }
 		{ report = report $0 "\n" }
-		/\[rvm\]/ { ours = 1 }
-		/================================/ { if (ours) printf "%s", report; kcsan = 0 }
+		/(read|write|read-write) .*to 0x/ { called = 1 }
+		/Reported by/ { called = 0 }
+		called && /\[rvm\]/ { ours++; called = 0 }
+		/================================/ { if (ours > 1) printf "%s", report; kcsan = 0 }
 		END { if (kcsan) printf "%s", report }'
 }
 
