@@ -86,7 +86,7 @@ struct rvm_log {
 	 */
 	atomic64_t ready, durable, head;
 	struct mutex write_lock;	/* one log write at a time */
-	int failed;			/* errno of a failed log or status write: read without a lock */
+	int failed;			/* errno of a log or status write; read without a lock */
 
 	spinlock_t list_lock;		/* the two lists of images */
 	struct list_head logged;	/* images with log records to free, oldest first */

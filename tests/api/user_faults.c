@@ -159,9 +159,9 @@ static rvm_region_t segment_region(const struct files *f)
 /* What stands there is durable, be it what a log that failed had left. */
 static void resume(const char *memory)
 {
-	known->shown = memory[0];
-	known->committed = memory[0];
-	known->durable = memory[0];
+	known->shown = (unsigned char)memory[0];
+	known->committed = known->shown;
+	known->durable = known->shown;
 }
 
 static void session(CHILD_ARGS)

@@ -186,22 +186,22 @@ static inline void image_status(struct image *image, struct image_input *in)
 {
 	struct rvm_status_disk *d = &image->status;
 	u32 segments = image_take(in, 1) % 8, id, used = sizeof(*d);
-	u8 *slot;
+	u8 *to;
 
 	image_add(&d->generation, 1);
-	slot = image->bytes + (le64_to_cpu(d->generation) & 1) * RVM_STATUS_SIZE;
+	to = image->bytes + (le64_to_cpu(d->generation) & 1) * RVM_STATUS_SIZE;
 	for (id = 1; id <= segments; id++) {
 		struct rvm_dict_disk entry = { cpu_to_le32(id), cpu_to_le32(3) };
 		char name[8] = { '/', 's', '0' + id };
 
-		memcpy(slot + used, &entry, sizeof(entry));
-		memcpy(slot + used + sizeof(entry), name, sizeof(name));
+		memcpy(to + used, &entry, sizeof(entry));
+		memcpy(to + used + sizeof(entry), name, sizeof(name));
 		used += sizeof(entry) + sizeof(name);
 	}
 	d->used = cpu_to_le32(used);
 	d->segments = cpu_to_le32(segments);
 	d->next_segment = cpu_to_le32(segments + 1);
-	memcpy(slot, d, sizeof(*d));
+	memcpy(to, d, sizeof(*d));
 }
 
 static inline void image_field(struct image *image, struct image_input *in)
@@ -249,7 +249,7 @@ static inline void image_field(struct image *image, struct image_input *in)
 static inline void image_poke(struct image *image, struct image_input *in)
 {
 	u64 where = image_take(in, 1), at = image->record;
-	s64 value = (signed char)image_take(in, 1);
+	s64 value = (s64)(image_take(in, 1) ^ 128) - 128;
 	__le32 word;
 
 	at += where < 128 ? 4 * where : image->record_length - 4 * (256 - where);

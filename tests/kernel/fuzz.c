@@ -287,7 +287,7 @@ static int add_file_system(const char *dir)
 	return add_place(dir, 300 * KIB);
 }
 
-static char base[] = "/tmp/rvm-fuzz.XXXXXX";
+static char base[32] = "/tmp/rvm-fuzz.XXXXXX";
 static char file_system[64];
 
 static int make_places(void)

@@ -187,15 +187,15 @@ static void put(void *to, const void *from, unsigned long length)
 
 static struct descriptor *any_descriptor(enum fd_kind kind)
 {
-	unsigned int i, start = pick(FDS);
+	unsigned int i, first = pick(FDS);
 
 	for (i = 0; i < FDS; i++) {
-		struct descriptor *d = &descriptors[(start + i) % FDS];
+		struct descriptor *d = &descriptors[(first + i) % FDS];
 
 		if (d->kind == kind)
 			return d;
 	}
-	return &descriptors[start];
+	return &descriptors[first];
 }
 
 static int wild_fd(void)
@@ -226,15 +226,15 @@ static bool keep(int fd, enum fd_kind kind, unsigned int place)
 
 static struct mapping *any_mapping(enum fd_kind kind)
 {
-	unsigned int i, start = pick(SLOTS);
+	unsigned int i, first = pick(SLOTS);
 
 	for (i = 0; i < SLOTS; i++) {
-		struct mapping *m = &mappings[(start + i) % SLOTS];
+		struct mapping *m = &mappings[(first + i) % SLOTS];
 
 		if (m->length && m->kind == kind)
 			return m;
 	}
-	return &mappings[start];
+	return &mappings[first];
 }
 
 /* Somewhere in a mapping, if there's one; mostly such that length more bytes are in it. */
@@ -516,7 +516,7 @@ static bool do_scribble(void)
 
 	CAREFULLY({
 		volatile uint32_t *word = (volatile uint32_t *)area->address;
-		unsigned int near = pick(16);
+		uint32_t near;
 		uint32_t old;
 
 		while (n--) {
