@@ -96,9 +96,9 @@ rvm_return_t rvm_region_use(struct rvm_mappings *used, uintptr_t start, uint64_t
 	*mapping = rvm_mappings_find(&table, start);
 	if (!holds(*mapping, start, length)) {
 		code = RVM_ENOT_MAPPED;
-	} else if (!make_room(used)) {
+	} else if (length && !make_room(used)) {
 		code = RVM_ENO_MEMORY;
-	} else {
+	} else if (length) {
 		insert(used, *mapping);
 		__atomic_fetch_add(&(*mapping)->region->users, 1, __ATOMIC_RELAXED);
 	}

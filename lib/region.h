@@ -31,6 +31,7 @@ struct rvm_mapping *rvm_mappings_find(const struct rvm_mappings *mappings, uintp
 /*
  * Find the mapping that holds the whole of [start, start + length), and keep it
  * from being unmapped until rvm_region_release: RVM_ENOT_MAPPED, RVM_ENO_MEMORY.
+ * With length 0 only find it: there is nothing to keep it for.
  * `used` is what the transaction uses so far, and grows.
  */
 rvm_return_t rvm_region_use(struct rvm_mappings *used, uintptr_t start, uint64_t length,

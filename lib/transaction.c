@@ -251,7 +251,7 @@ static rvm_return_t set_range(struct slot *slot, void *dest, uint64_t length)
 		if (!mapping) {
 			rvm_return_t code = rvm_region_use(&slot->used, start, length,
 							   &mapping);
-			if (code)
+			if (code || !length)
 				return code;
 		} else if (!in_mapping(mapping, start, length)) {
 			return RVM_ENOT_MAPPED;

@@ -463,6 +463,9 @@ TEST_F(api, unmap_errors)
 	CODE(RVM_ENOT_MAPPED, rvm_unmap(&region));
 	CODE(RVM_ENOT_MAPPED, rvm_set_range(&tid, region.vmaddr, 1));
 	OK(map_segment(&self->f, &region));
+	OK(rvm_set_range(&tid, region.vmaddr, 0));
+	OK(rvm_unmap(&region));
+	OK(map_segment(&self->f, &region));
 	OK(rvm_set_range(&tid, region.vmaddr, 1));
 	CODE(RVM_EUNCOMMIT, rvm_unmap(&region));
 	OK(rvm_set_range(&other, region.vmaddr + 1, 1));
