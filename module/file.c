@@ -302,9 +302,10 @@ void rvm_file_close(struct rvm_file *f)
 
 /*
  * File systems refuse a write by a task that has been killed, and one beyond the
- * task's RLIMIT_FSIZE.  But what we write belongs to all users of the log, and
- * must not fail because of one of them: a kernel thread does it then.  Those
- * without a block device (the network's) may even return while the write goes on.
+ * task's RLIMIT_FSIZE; memory may be short in its cgroup only.  But what we write
+ * belongs to all users of the log, and must not fail because of one of them: a
+ * kernel thread does it then.  Those without a block device (the network's) may
+ * even return while the write goes on.
  */
 struct write_work {
 	struct work_struct work;
@@ -355,7 +356,7 @@ int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned in
 		ret = write_bdev(f, pieces, n, length, offset, flags);
 	else if (may_write_directly(f))
 		ret = write_regular(f, pieces, n, length, offset, flags);
-	if (ret == -EINTR || ret == -ERESTARTSYS)
+	if (!f->bdev && (ret == -EINTR || ret == -ERESTARTSYS || ret == -ENOMEM))
 		ret = write_by_thread(f, pieces, n, length, offset, flags);
 	memalloc_nofs_restore(nofs);
 	return ret;
