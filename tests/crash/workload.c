@@ -30,13 +30,13 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#define RUNS_MAX	28
+#define RUNS_MAX	56
 
 struct mark {
 	uint64_t run;				/* the present one, or the last */
 	uint64_t ended;				/* then `begun` is final */
 	uint64_t begun[THREADS_MAX], durable[THREADS_MAX];
-	uint64_t start[RUNS_MAX][THREADS_MAX];	/* where each run began */
+	uint32_t start[RUNS_MAX][THREADS_MAX];	/* where each run began */
 	uint8_t shape[RUNS_MAX];
 };
 
