@@ -205,12 +205,3 @@ def crash(images, events, random, exempt=(), there=None, torn=None):
                 if not tear or random.random() < 0.5:
                     images[name][offset + at:offset + at + SECTOR] = data[at:at + SECTOR]
     return images
-
-
-def hole(images, events, random, name, exempt=()):
-    """The same, but all is there except the first sector of what was not flushed of one disk."""
-    events = list(events)
-    for first in waiting(events, name)[:1]:
-        _, offset, data = events[first]
-        events[first] = (name, offset + SECTOR, data[SECTOR:])
-    return crash(images, events, random, exempt, there=1, torn=0)

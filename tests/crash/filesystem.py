@@ -16,7 +16,6 @@ one, or one that is refused as none.
 
 """
 import argparse
-import hashlib
 import os
 import random
 import subprocess
@@ -24,6 +23,7 @@ import sys
 
 from disks import FLUSH, Disks, crash
 from harness import TOP, Harness
+from states import digest
 
 SIZE = 16 << 20		# of a disk
 PAGE = 4096
@@ -63,9 +63,9 @@ class Recording:
         for _ in range(20 * count):
             at = self.moment(rng)
             images = crash(self.images, self.events[:at], rng, ["mark"])
-            digest = hashlib.sha1(images["disk"] + images["mark"]).digest()
-            if digest not in seen:
-                seen.add(digest)
+            key = digest(images)
+            if key not in seen:
+                seen.add(key)
                 yield at, at > self.made, images
             if len(seen) == count:
                 return
