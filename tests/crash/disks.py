@@ -11,12 +11,15 @@ Where that would hide something, the guest's own NBD client takes the exports
 (`fua`), by way of QEMU's user network.
 """
 import os
+import random
 import socket
 import struct
 import threading
+from collections import Counter
 
 FLUSH = None	# in the place of an event's data
 SECTOR = 512
+PAGE = 4096
 
 _OPTION_MAGIC = b"IHAVEOPT"
 _REPLY_MAGIC = 0x3E889045565A9
@@ -36,14 +39,12 @@ class Disks:
     """images: {name: bytes}.  path: where the server's socket is made.
 
     fua: the guest's own client is going to connect, not QEMU.
+    control: what the guest talks to by the mark's second page, command() and report().
     """
 
-    def __init__(self, images, path, fua=False):
-        self.data = {name: bytearray(image) for name, image in images.items()}
-        self.events = []	# (name, offset, data), or (name, 0, FLUSH)
-        self.failed = []	# what did, for messages
-        self.plan = None	# [name, "write" or "flush", how many succeed before one fails]
-        self.control = None	# the disk whose second page takes plans
+    def __init__(self, images, path, fua=False, control=None):
+        self.begin(images)
+        self.control = control
         self.fua = fua
         self._lock = threading.Lock()
         self._path = path
@@ -54,6 +55,21 @@ class Disks:
             self._listener.bind(path)
             self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def begin(self, images, plan=None):
+        """The disks are these from now on.
+
+        plan: disk, "read", "write" or "flush", and which of these fail: the first, and up to which.
+        """
+        self.data = {name: bytearray(image) for name, image in images.items()}
+        self.events = []	# (name, offset, data), or (name, 0, FLUSH)
+        self.counts = Counter()	# of requests that can fail
+        self.failed = []	# what did, after so many events
+        self._plan = plan
+
+    def repair(self):
+        with self._lock:
+            self._plan = None
 
     def close(self):
         self._listener.close()
@@ -134,74 +150,46 @@ class Disks:
 
     def _request(self, stream, name):
         _, flags, kind, handle, offset, length = struct.unpack(">IHHQQI", stream.read(28))
-        error, data = 0, b""
+        data = stream.read(length) if kind == _WRITE else b""
+        if name == "mark" and offset == PAGE and self.control:
+            error, data = self._talk(kind, data, length)
+        else:
+            with self._lock:
+                error, data = self._do(name, kind, offset, length,
+                                       Fua(data) if flags & _COMMAND_FUA else data)
         if kind == _DISCONNECT:
             return False
-        if kind == _WRITE:
-            data = stream.read(length)
-            error = self._write(name, offset, Fua(data) if flags & _COMMAND_FUA else data)
-            data = b""
-        elif kind == _FLUSH:
-            error = self._write(name, 0, FLUSH)
-        elif kind == _READ:
-            with self._lock:
-                data = bytes(self.data[name][offset:offset + length])
-        else:
-            error = _EINVAL
         stream.write(struct.pack(">IIQ", 0x67446698, error, handle) + data)
         stream.flush()
         return True
 
-    def _write(self, name, offset, data):
-        with self._lock:
-            if name == self.control and offset == 4096:
-                words = data.split(b"\n")[0].decode().split()
-                self.plan = [words[0], words[1], int(words[2])] if words else None
-                return 0
-            if self.plan and self.plan[:2] == [name, "flush" if data is FLUSH else "write"]:
-                self.plan[2] -= 1
-                if self.plan[2] < 0:
-                    self.failed.append(f"{self.plan[1]} of {name}, at {offset}")
-                    self.plan = None
-                    return _EIO
-            if data is not FLUSH:
-                self.data[name][offset:offset + len(data)] = data
+    def _talk(self, kind, data, length):
+        if kind == _READ:
+            return 0, self.control.command().encode().ljust(length, b"\0")
+        self.control.report(data.rstrip(b"\0").decode(errors="replace"))
+        return 0, b""
+
+    def _do(self, name, kind, offset, length, data):
+        """Error, and what is read."""
+        what = {_READ: "read", _WRITE: "write", _FLUSH: "flush"}.get(kind)
+        if what is None:
+            return _EINVAL, b""
+        failed = name != "mark" and self._fails(name, what, offset)
+        if failed and what == "write":	# of it there is nothing, all, or a part
+            data = bytes(data[:random.choice((0, length, random.randrange(length) & -SECTOR))])
+        if what == "flush" and not failed:
+            self.events.append((name, 0, FLUSH))
+        elif what == "write" and data:
+            self.data[name][offset:offset + len(data)] = data
             self.events.append((name, offset, data))
-            return 0
+        if failed:
+            return _EIO, b""
+        return 0, bytes(self.data[name][offset:offset + length]) if what == "read" else b""
 
-
-def waiting(events, name):
-    """Which of the disk's writes were not durable: indexes."""
-    found = []
-    for i in range(len(events) - 1, -1, -1):
-        if events[i][0] == name:
-            if events[i][2] is FLUSH:
-                break
-            # the last one can be under way still
-            if not isinstance(events[i][2], Fua) or i == len(events) - 1:
-                found.append(i)
-    return found[::-1]
-
-
-def crash(images, events, random, exempt=(), there=None, torn=None):
-    """What the disks hold if the power is cut after these events.
-
-    Of what was not flushed each write is there, is lost, or is torn: any of its
-    sectors are there.  How probable it is to be there, and then to be torn, is
-    random, too.  The `exempt` disks have no cache.
-    """
-    images = {name: bytearray(image) for name, image in images.items()}
-    if there is None:
-        there, torn = random.choice((0, 0.1, 0.5, 0.9, 1)), random.choice((0, 0.3, 1))
-    lost = {i for name in images if name not in exempt for i in waiting(events, name)}
-    for i, (name, offset, data) in enumerate(events):
-        if data is FLUSH:
-            continue
-        if i not in lost:
-            images[name][offset:offset + len(data)] = data
-        elif random.random() < there:
-            tear = random.random() < torn
-            for at in range(0, len(data), SECTOR):
-                if not tear or random.random() < 0.5:
-                    images[name][offset + at:offset + at + SECTOR] = data[at:at + SECTOR]
-    return images
+    def _fails(self, name, what, offset):
+        number = self.counts[name, what]
+        self.counts[name, what] += 1
+        if not self._plan or self._plan[:2] != (name, what) or not self._plan[2] <= number < self._plan[3]:
+            return False
+        self.failed.append((len(self.events), f"{what} of {name}, at {offset}"))
+        return True

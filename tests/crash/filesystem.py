@@ -21,12 +21,11 @@ import random
 import subprocess
 import sys
 
-from disks import FLUSH, Disks, crash
+from disks import FLUSH, PAGE, Disks
 from harness import TOP, Harness
-from states import digest
+from states import digest, random_state
 
 SIZE = 16 << 20		# of a disk
-PAGE = 4096
 MAKE = {
     "ext4": ["mkfs.ext4", "-q", "-F"],
     # it wants 300 MiB, of which 64 MiB are its journal, of whom it supports
@@ -62,7 +61,7 @@ class Recording:
         seen = set()
         for _ in range(20 * count):
             at = self.moment(rng)
-            images = crash(self.images, self.events[:at], rng, ["mark"])
+            images = random_state(self.images, self.events, at, rng)
             key = digest(images)
             if key not in seen:
                 seen.add(key)

@@ -128,7 +128,13 @@ class Harness:
                 f.write(image)
 
     def new_images(self):
-        subprocess.run(self.workload("make", "user"), check=True)
+        self.run_here("make")
+        return self.images()
+
+    def run_here(self, command):
+        subprocess.run(self.workload(command, "user"), check=True, stdout=subprocess.DEVNULL)
+
+    def images(self):
         images = {}
         for name in NAMES:
             with open(f"{self.folder}/{name}", "rb") as f:

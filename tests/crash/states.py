@@ -109,3 +109,11 @@ def digest(images):
     for name in sorted(images):
         total.update(images[name])
     return total.digest()
+
+
+def random_state(images, events, at, rng):
+    """What the disks can hold if the power is cut after so many events."""
+    cut = Cut(images, ["mark"])
+    cut.advance(events, at)
+    pieces = cut.pieces()
+    return cut.state(pieces, choices(unsure(pieces), rng, 1, 0)[0][0])

@@ -58,6 +58,8 @@ static struct shared {
 	pthread_mutex_t mark_lock;
 	pthread_barrier_t begun;		/* all may begin to work */
 	_Atomic bool log_failed;		/* a commit has said so */
+	_Atomic unsigned long errors;		/* of all calls, */
+	_Atomic unsigned long after_error;	/* and commits after the last */
 	bool checked;				/* then this was found: */
 	unsigned long found[THREADS_MAX];
 	struct {
@@ -143,6 +145,12 @@ static void print_counts(const char *what)
 
 /* --- work --- */
 
+static void expected_error(void)
+{
+	m->errors++;
+	m->after_error = 0;
+}
+
 /* Everything that returned up to now is durable once the call that follows returns. */
 static void note_returned(uint64_t *counts)
 {
@@ -188,6 +196,7 @@ static void one_transaction(unsigned int thread, unsigned long n, unsigned long 
 	code = rvm_end_transaction(&tid, flushes ? flush : no_flush);
 	if (errors_expected && code == RVM_EIO) {
 		/* or the log was full, and a segment failed: that passes */
+		expected_error();
 		OK(rvm_get_engine_counters(&counters));
 		if (counters.failed)
 			m->log_failed = true;
@@ -196,6 +205,7 @@ static void one_transaction(unsigned int thread, unsigned long n, unsigned long 
 	check(code, "rvm_end_transaction");
 	if (failed_before)
 		fail("thread %u: commit %lu succeeds after one has failed", thread, n);
+	m->after_error++;
 	m->progress[thread].returned = n;
 	if (flushes) {
 		counts[thread] = n;
@@ -211,8 +221,10 @@ static void make_durable(rvm_return_t (*fn)(void), const char *name)
 
 	note_returned(counts);
 	code = fn();
-	if (errors_expected && code == RVM_EIO)
+	if (errors_expected && code == RVM_EIO) {
+		expected_error();
 		return;
+	}
 	check(code, name);
 	now_durable(counts);
 }
@@ -253,6 +265,7 @@ static void begin_run(void)
 
 static void end_run(void)
 {
+	rvm_engine_counters_t counters;
 	unsigned int i;
 
 	for (i = 0; i < threads; i++)
@@ -260,8 +273,17 @@ static void end_run(void)
 	m->mark.ended = 1;
 	write_mark();
 	print_counts("left");
-	if (errors_expected)
-		printf("the log %s\n", m->log_failed ? "has failed" : "has not failed");
+	if (errors_expected) {
+		OK(rvm_get_engine_counters(&counters));
+		printf("the log has %sfailed\n", counters.failed ? "" : "not ");
+		if (!m->errors)
+			printf("no call has failed\n");
+		else if (!m->after_error)
+			printf("%lu calls have failed, and no commit after these succeeded\n", m->errors);
+		else
+			printf("%lu calls have failed; after these %lu commits\n", m->errors,
+			       m->after_error);
+	}
 	fflush(stdout);
 }
 
