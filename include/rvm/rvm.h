@@ -552,8 +552,11 @@ rvm_return_t rvm_modify_bytes(rvm_tid_t *tid, void *dest, const void *src,
  * RVM_ETID		the tid is not in an open transaction
  * RVM_ETOO_BIG		it would not fit the log even if that were empty.  It is
  *			still open, and nothing has changed: abort it
- * RVM_EIO		the log could not be written, now or earlier.  The
- *			transaction has ended, and is not committed
+ * RVM_EIO		the log could not be written, now or earlier, or it is full
+ *			and a segment could not.  The transaction has ended.  It is
+ *			not committed, unless the record that failed did reach the
+ *			log: the next start finds that whole, or not at all.  Memory
+ *			may still have the changes
  * RVM_ENO_MEMORY	the transaction has ended, and is not committed
  */
 rvm_return_t rvm_end_transaction(rvm_tid_t *tid, rvm_mode_t mode);
