@@ -169,16 +169,19 @@ int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset)
 	return 0;
 }
 
-static int bio_io(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n, u64 offset,
-		  blk_opf_t opf)
+static int bio_io(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+		  u64 offset, blk_opf_t opf)
 {
-	struct bio *bio = bio_alloc(f->bdev, n, opf, GFP_NOFS);
-	unsigned int i;
+	struct bio *bio = bio_alloc(f->bdev, DIV_ROUND_UP(skip + length, PAGE_SIZE), opf, GFP_NOFS);
 	int ret;
 
 	bio->bi_iter.bi_sector = offset >> SECTOR_SHIFT;
-	for (i = 0; i < n; i++)
-		__bio_add_page(bio, pieces[i].bv_page, pieces[i].bv_len, pieces[i].bv_offset);
+	for (; length; skip = 0, pages++) {
+		u32 now = min_t(size_t, length, PAGE_SIZE - skip);
+
+		__bio_add_page(bio, pages->bv_page, now, skip);
+		length -= now;
+	}
 	ret = submit_bio_wait(bio);
 	bio_put(bio);
 	return ret;
@@ -195,9 +198,9 @@ int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset)
 	length = min_t(u64, PAGE_SIZE, left - offset);
 
 	if (f->bdev) {
-		struct bio_vec piece = { .bv_page = page, .bv_len = length };
+		struct bio_vec piece = { .bv_page = page };
 
-		ret = bio_io(f, &piece, 1, offset, REQ_OP_READ | REQ_SYNC);
+		ret = bio_io(f, &piece, 0, length, offset, REQ_OP_READ | REQ_SYNC);
 	} else if (f->direct && length == PAGE_SIZE) {
 		ret = direct_read_page(f, page, length, offset);
 		ret = ret < 0 ? ret : ret == length ? 0 : -EIO;
@@ -209,32 +212,31 @@ int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset)
 	return ret;
 }
 
-static int write_bdev(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
-		      size_t length, u64 offset, unsigned int flags)
+static int write_bdev(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+		      u64 offset, unsigned int flags)
 {
 	blk_opf_t opf = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE;
-	u64 at = offset;
+	u64 at = offset, end = offset + length;
 	int ret = 0;
 
 	if (flags & RVM_WRITE_DURABLE)
 		opf |= REQ_FUA;
 	if (flags & RVM_WRITE_PREFLUSH)
 		opf |= REQ_PREFLUSH;
-	while (n && !ret) {
-		unsigned int i, now = min_t(unsigned int, n, BIO_MAX_VECS);
+	while (at < end && !ret) {
+		size_t now = min_t(u64, end - at, BIO_MAX_VECS * PAGE_SIZE - skip);
 
-		ret = bio_io(f, pieces, now, at, opf);
-		for (i = 0; i < now; i++)
-			at += pieces[i].bv_len;
-		pieces += now;
-		n -= now;
+		ret = bio_io(f, pages, skip, now, at, opf);
+		pages += BIO_MAX_VECS;
+		skip = 0;
+		at += now;
 	}
 	rvm_file_invalidate(f, offset, length);
 	return ret;
 }
 
-static int write_regular(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
-			 size_t length, u64 offset, unsigned int flags)
+static int write_regular(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+			 u64 offset, unsigned int flags)
 {
 	bool aligned = IS_ALIGNED(offset | length, f->block);
 	int io_flags = f->direct && aligned ? IOCB_DIRECT : 0;
@@ -248,7 +250,8 @@ static int write_regular(struct rvm_file *f, const struct bio_vec *pieces, unsig
 	}
 	if (flags & RVM_WRITE_DURABLE)
 		io_flags |= IOCB_DSYNC;
-	iov_iter_bvec(&iter, WRITE, pieces, n, length);
+	iov_iter_bvec(&iter, WRITE, pages, DIV_ROUND_UP(skip + length, PAGE_SIZE), skip + length);
+	iov_iter_advance(&iter, skip);
 	while (iov_iter_count(&iter)) {
 		ret = kiocb_io(f, &iter, offset, io_flags, true);
 		if (ret <= 0)
@@ -310,8 +313,8 @@ void rvm_file_close(struct rvm_file *f)
 struct write_work {
 	struct work_struct work;
 	struct rvm_file *f;
-	const struct bio_vec *pieces;
-	unsigned int n;
+	const struct bio_vec *pages;
+	u32 skip;
 	size_t length;
 	u64 offset;
 	unsigned int flags;
@@ -323,15 +326,15 @@ static void do_write_work(struct work_struct *work)
 	struct write_work *w = container_of(work, struct write_work, work);
 	unsigned int nofs = memalloc_nofs_save();
 
-	w->ret = write_regular(w->f, w->pieces, w->n, w->length, w->offset, w->flags);
+	w->ret = write_regular(w->f, w->pages, w->skip, w->length, w->offset, w->flags);
 	memalloc_nofs_restore(nofs);
 }
 
-static int write_by_thread(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
+static int write_by_thread(struct rvm_file *f, const struct bio_vec *pages, u32 skip,
 			   size_t length, u64 offset, unsigned int flags)
 {
 	struct write_work w = {
-		.f = f, .pieces = pieces, .n = n, .length = length, .offset = offset,
+		.f = f, .pages = pages, .skip = skip, .length = length, .offset = offset,
 		.flags = flags,
 	};
 
@@ -346,18 +349,18 @@ static bool may_write_directly(struct rvm_file *f)
 	       (file_inode(f->file)->i_sb->s_bdev && rlimit(RLIMIT_FSIZE) == RLIM_INFINITY);
 }
 
-int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
-		   size_t length, u64 offset, unsigned int flags)
+int rvm_file_write(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+		   u64 offset, unsigned int flags)
 {
 	unsigned int nofs = memalloc_nofs_save();
 	int ret = -EINTR;
 
 	if (f->bdev)
-		ret = write_bdev(f, pieces, n, length, offset, flags);
+		ret = write_bdev(f, pages, skip, length, offset, flags);
 	else if (may_write_directly(f))
-		ret = write_regular(f, pieces, n, length, offset, flags);
+		ret = write_regular(f, pages, skip, length, offset, flags);
 	if (!f->bdev && (ret == -EINTR || ret == -ERESTARTSYS || ret == -ENOMEM))
-		ret = write_by_thread(f, pieces, n, length, offset, flags);
+		ret = write_by_thread(f, pages, skip, length, offset, flags);
 	memalloc_nofs_restore(nofs);
 	return ret;
 }

@@ -44,11 +44,11 @@ int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset);
 int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset);
 
 /*
- * Write length bytes from n page pieces.  Offset and length are multiples of
- * f->block, or the write ends at the file's end.
+ * Write length bytes from whole pages, of the first all but `skip` bytes.  Offset,
+ * skip and length are multiples of f->block, or the write ends at the file's end.
  */
-int rvm_file_write(struct rvm_file *f, const struct bio_vec *pieces, unsigned int n,
-		   size_t length, u64 offset, unsigned int flags);
+int rvm_file_write(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+		   u64 offset, unsigned int flags);
 
 /* Make all writes that have returned durable. */
 int rvm_file_flush(struct rvm_file *f);

@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bvec.h>
 #include <linux/file.h>
 #include <linux/ktime.h>
 #include <linux/vmalloc.h>
@@ -66,79 +67,121 @@ u64 rvm_log_seal(struct rvm_log *log)
 /* One device write from the ring, which does not wrap at the area's end. */
 static int write_ring(struct rvm_log *log, u64 from, u64 to)
 {
-	u64 position = from;
-	unsigned int n = 0;
+	u32 at = from & (log->ring.size - 1);
 
-	while (position < to) {
-		u32 at = position & (log->ring.size - 1);
-		struct bio_vec *piece = &log->ring.pieces[n++];
-
-		piece->bv_page = log->ring.pages[at >> PAGE_SHIFT];
-		piece->bv_offset = offset_in_page(at);
-		piece->bv_len = min_t(u64, PAGE_SIZE - piece->bv_offset, to - position);
-		position += piece->bv_len;
-	}
-	log->log_writes++;
-	log->log_flushes++;
-	log->log_bytes += to - from;
-	return rvm_file_write(&log->file, log->ring.pieces, n, to - from,
-			      rvm_area_offset(log->status, from), RVM_WRITE_DURABLE);
+	return rvm_file_write(&log->file, log->ring.pieces + (at >> PAGE_SHIFT),
+			      offset_in_page(at), to - from, rvm_area_offset(log->status, from),
+			      RVM_WRITE_DURABLE);
 }
 
-/* Write what is ready.  Under write_lock. */
-static int write_ready(struct rvm_log *log)
+static void fail(struct rvm_log *log, int error, const char *what)
 {
-	u64 from = atomic64_read(&log->durable), to = atomic64_read_acquire(&log->ready);
+	WRITE_ONCE(log->failed, error);
+	pr_err("%s write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
+	       what, error);
+	wake_up_all(&log->written);
+}
+
+/* Is there something to write for this position, and may one more write begin? */
+static bool may_write(struct rvm_log *log, u64 position)
+{
+	return READ_ONCE(log->issued) < position && READ_ONCE(log->n_writes) < RVM_LOG_WRITES;
+}
+
+/* All that is ready and not being written, or NULL if there is no need or no room. */
+static struct rvm_log_write *begin_write(struct rvm_log *log, u64 position, u64 *from)
+{
+	struct rvm_log_write *write = NULL;
+
+	spin_lock(&log->write_lock);
+	if (may_write(log, position)) {
+		write = &log->writes[(log->first_write + log->n_writes) % RVM_LOG_WRITES];
+		WRITE_ONCE(log->n_writes, log->n_writes + 1);
+		*from = log->issued;
+		write->to = atomic64_read_acquire(&log->ready);
+		write->state = 1;
+		WRITE_ONCE(log->issued, write->to);
+		log->log_writes++;
+		log->log_flushes++;
+		log->log_bytes += write->to - *from;
+	}
+	spin_unlock(&log->write_lock);
+	return write;
+}
+
+/* Durable is what has been written up to the first write that is under way, or failed. */
+static void end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
+{
+	spin_lock(&log->write_lock);
+	write->state = ret;
+	while (log->n_writes && !log->writes[log->first_write].state) {
+		atomic64_set_release(&log->durable, log->writes[log->first_write].to);
+		log->first_write = (log->first_write + 1) % RVM_LOG_WRITES;
+		WRITE_ONCE(log->n_writes, log->n_writes - 1);
+	}
+	spin_unlock(&log->write_lock);
+	if (ret)
+		fail(log, ret, "log");
+	else
+		wake_up_all(&log->written);
+}
+
+static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
+{
+	u64 to = write->to;
 	u64 turn = from + log->status->area_length - from % log->status->area_length;
 	int ret;
 
+	down_read(&log->ring_lock);
 	ret = write_ring(log, from, min(to, turn));
 	if (!ret && to > turn)
 		ret = write_ring(log, turn, to);
-	if (ret) {
-		WRITE_ONCE(log->failed, ret);
-		pr_err("log write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
-		       ret);
-		return ret;
-	}
-	atomic64_set_release(&log->durable, to);
-	return 0;
+	up_read(&log->ring_lock);
+	end_write(log, write, ret);
 }
 
+/*
+ * Who finds room for one more write makes it, of all that is ready; else another's
+ * write takes it along.
+ */
 int rvm_log_flush(struct rvm_log *log, u64 position)
 {
-	int ret = 0;
+	struct rvm_log_write *write;
+	u64 from;
 
-	mutex_lock(&log->write_lock);
-	while (atomic64_read(&log->durable) < position && !ret)
-		ret = READ_ONCE(log->failed) ? -EIO : write_ready(log);
-	mutex_unlock(&log->write_lock);
-	return ret ? -EIO : 0;
+	while (atomic64_read_acquire(&log->durable) < position) {
+		if (READ_ONCE(log->failed))
+			return -EIO;
+		write = begin_write(log, position, &from);
+		if (write)
+			do_write(log, write, from);
+		else
+			wait_event(log->written,
+				   atomic64_read(&log->durable) >= position ||
+				   READ_ONCE(log->failed) || may_write(log, position));
+	}
+	return 0;
 }
 
 int rvm_log_write_status(struct rvm_log *log)
 {
-	struct bio_vec pieces[RVM_STATUS_SIZE / PAGE_SIZE];
-	u32 length, at, n = 0;
+	struct bio_vec pages[RVM_STATUS_SIZE / PAGE_SIZE];
+	u32 length, at;
 	int ret;
 
 	if (READ_ONCE(log->failed))
 		return -EIO;
 	length = round_up(rvm_status_encode(log->status, log->slot), log->file.block);
-	for (at = 0; at < length; at += PAGE_SIZE) {
-		pieces[n].bv_page = vmalloc_to_page(log->slot + at);
-		pieces[n].bv_offset = 0;
-		pieces[n++].bv_len = min_t(u32, PAGE_SIZE, length - at);
-	}
+	for (at = 0; at < length; at += PAGE_SIZE)
+		bvec_set_page(&pages[at >> PAGE_SHIFT], vmalloc_to_page(log->slot + at),
+			      PAGE_SIZE, 0);
 	log->status_writes++;
 	log->status_bytes += length;
-	ret = rvm_file_write(&log->file, pieces, n, length, rvm_status_offset(log->status),
+	ret = rvm_file_write(&log->file, pages, 0, length, rvm_status_offset(log->status),
 			     RVM_WRITE_DURABLE | RVM_WRITE_PREFLUSH);
 	if (ret) {
 		/* The other slot may be the only good one now: never write again. */
-		WRITE_ONCE(log->failed, ret);
-		pr_err("status write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
-		       ret);
+		fail(log, ret, "status");
 		return -EIO;
 	}
 	return 0;
@@ -241,6 +284,7 @@ static int find_tail(struct rvm_log *log)
 	log->appended = start;
 	atomic64_set(&log->ready, start);
 	atomic64_set(&log->durable, start);
+	log->issued = start;
 	return 0;
 }
 
@@ -320,7 +364,7 @@ static void free_ring(struct rvm_ring *ring)
 /* Mapped twice in a row, so that what wraps is contiguous all the same. */
 static int alloc_ring(struct rvm_ring *ring, u32 size)
 {
-	unsigned int n = size >> PAGE_SHIFT;
+	unsigned int n = size >> PAGE_SHIFT, i;
 
 	*ring = (struct rvm_ring){ .size = size };
 	ring->pages = alloc_pages_of(n, 2 * n);
@@ -328,11 +372,14 @@ static int alloc_ring(struct rvm_ring *ring, u32 size)
 		return -ENOMEM;
 	memcpy(ring->pages + n, ring->pages, n * sizeof(*ring->pages));
 	ring->base = vmap(ring->pages, 2 * n, VM_MAP, PAGE_KERNEL);
-	ring->pieces = kvcalloc(n + 1, sizeof(*ring->pieces), GFP_KERNEL);
-	if (ring->base && ring->pieces)
-		return 0;
-	free_ring(ring);
-	return -ENOMEM;
+	ring->pieces = kvcalloc(2 * n, sizeof(*ring->pieces), GFP_KERNEL_ACCOUNT);
+	if (!ring->base || !ring->pieces) {
+		free_ring(ring);
+		return -ENOMEM;
+	}
+	for (i = 0; i < 2 * n; i++)
+		bvec_set_page(&ring->pieces[i], ring->pages[i], PAGE_SIZE, 0);
+	return 0;
 }
 
 int rvm_log_grow_ring(struct rvm_log *log, u64 size)
@@ -348,7 +395,7 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 	ret = alloc_ring(&ring, roundup_pow_of_two(size));
 	if (ret)
 		return ret;
-	mutex_lock(&log->write_lock);
+	down_write(&log->ring_lock);
 	mutex_lock(&log->commit_lock);
 	if (ring.size > log->ring.size) {
 		for (position = atomic64_read(&log->durable); position < log->appended; ) {
@@ -360,7 +407,7 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 		swap(ring, log->ring);
 	}
 	mutex_unlock(&log->commit_lock);
-	mutex_unlock(&log->write_lock);
+	up_write(&log->ring_lock);
 	free_ring(&ring);
 	return 0;
 }
@@ -387,8 +434,10 @@ static struct rvm_log *alloc_log(struct inode *key)
 	mutex_init(&log->attach_lock);
 	mutex_init(&log->truncate_lock);
 	mutex_init(&log->commit_lock);
-	mutex_init(&log->write_lock);
+	init_rwsem(&log->ring_lock);
 	spin_lock_init(&log->list_lock);
+	spin_lock_init(&log->write_lock);
+	init_waitqueue_head(&log->written);
 	INIT_LIST_HEAD(&log->segments);
 	INIT_LIST_HEAD(&log->processes);
 	INIT_LIST_HEAD(&log->areas);

@@ -7,11 +7,12 @@
  *   rvm_logs_lock	which logs exist
  *   attach_lock	which segments are attached; opening and recovery
  *   truncate_lock	the status block and the head; one truncation at a time
- *   write_lock		one log write at a time
+ *   ring_lock		(shared) writing from the ring; (exclusive) replacing it
  *   (mmap_lock, folio lock)
  *   commit_lock	the commit order: the ring's end, the committed images'
  *			bytes; processes, regions, areas and what stands in them
  *   list_lock		(spin) the lists of images
+ *   write_lock		(spin) log writes under way
  *
  * A page fault takes folio locks and list_lock only, and nothing copies to or
  * from user memory under any of them.  commit_lock is taken under mmap_lock, so
@@ -41,7 +42,15 @@ struct rvm_ring {
 	u8 *base;			/* mapped twice, so that no record wraps */
 	struct page **pages;
 	u32 size;			/* power of two */
-	struct bio_vec *pieces;		/* the write being put together */
+	struct bio_vec *pieces;		/* the pages, as writes take them */
+};
+
+/* Log writes under way at once: to consecutive places, acknowledged in this order. */
+#define RVM_LOG_WRITES	8
+
+struct rvm_log_write {
+	u64 to;				/* it ends at this position */
+	int state;			/* 0 done, negative it failed, else under way */
 };
 
 #define RVM_RING_MAX	SZ_1G
@@ -71,7 +80,7 @@ struct rvm_log {
 
 	/* commit_lock */
 	struct mutex commit_lock;
-	struct rvm_ring ring;		/* changes under write_lock, too */
+	struct rvm_ring ring;		/* replaced under ring_lock, too */
 	u64 appended;			/* position after the last record, or its last block */
 	u64 sequence;			/* of the next commit */
 	u64 appending;			/* position of the record being appended */
@@ -85,8 +94,16 @@ struct rvm_log {
 	 * is free; changes under truncate_lock.
 	 */
 	atomic64_t ready, durable, head;
-	struct mutex write_lock;	/* one log write at a time */
+	struct rw_semaphore ring_lock;
 	int failed;			/* errno of a log or status write; read without a lock */
+
+	/* write_lock */
+	spinlock_t write_lock;
+	u64 issued;			/* up to here writes have begun; read without */
+	struct rvm_log_write writes[RVM_LOG_WRITES];
+	unsigned int first_write;	/* the oldest that is not acknowledged */
+	unsigned int n_writes;		/* how many are not; read without */
+	wait_queue_head_t written;	/* what is durable has changed, or log->failed */
 
 	spinlock_t list_lock;		/* the two lists of images */
 	struct list_head logged;	/* images with log records to free, oldest first */

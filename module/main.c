@@ -217,8 +217,8 @@ static int query(struct rvm_log *log, void __user *user)
 	if (ret)
 		return ret;
 	mutex_lock(&log->truncate_lock);
-	mutex_lock(&log->write_lock);
 	mutex_lock(&log->commit_lock);
+	spin_lock(&log->write_lock);
 	a.log_length = log->status->area_length;
 	/* With larger blocks than a full log was written in, the next is beyond. */
 	a.log_used = min(log->appended - atomic64_read(&log->head), a.log_length);
@@ -235,8 +235,8 @@ static int query(struct rvm_log *log, void __user *user)
 	a.truncations = log->truncations;
 	a.recovered_records = log->recovered_records;
 	a.failed = !!log->failed;
+	spin_unlock(&log->write_lock);
 	mutex_unlock(&log->commit_lock);
-	mutex_unlock(&log->write_lock);
 	mutex_unlock(&log->truncate_lock);
 	return copy_to_user(user, &a, sizeof(a)) ? -EFAULT : 0;
 }

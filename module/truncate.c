@@ -71,17 +71,15 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 		    batch->copies[i].image->index == image->index + (i - first))
 			continue;
 		for (j = first; j < i; j++)
-			bvec_set_page(&batch->pieces[j - first], batch->copies[j].page,
+			bvec_set_page(&batch->pages[j - first], batch->copies[j].page,
 				      PAGE_SIZE, 0);
 		/* The last page may be a part of one: the file must not grow. */
 		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT,
 			       READ_ONCE(segment->size) - offset);
-		batch->pieces[i - first - 1].bv_len =
-			length - ((size_t)(i - first - 1) << PAGE_SHIFT);
 		segment->unflushed = true;
 		log->segment_writes++;
 		log->segment_bytes += length;
-		ret = rvm_file_write(&segment->file, batch->pieces, i - first, length, offset, 0);
+		ret = rvm_file_write(&segment->file, batch->pages, 0, length, offset, 0);
 		if (ret) {
 			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n",
 					   ret);

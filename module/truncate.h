@@ -22,7 +22,7 @@ struct rvm_batch {
 		struct rvm_image *image;
 		struct page *page;
 	} copies[RVM_TRUNCATE_BATCH];
-	struct bio_vec pieces[RVM_TRUNCATE_BATCH];
+	struct bio_vec pages[RVM_TRUNCATE_BATCH];
 };
 
 /*

@@ -9,17 +9,21 @@ and only that; a write with FUA is durable by itself, and flushes nothing else.
 QEMU's virtio disks have no FUA: their guest makes a write and a flush of it.
 Where that would hide something, the guest's own NBD client takes the exports
 (`fua`), by way of QEMU's user network.
+
+Of several writes under way at once any can be done first: some are made to wait.
 """
 import os
 import random
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 
 FLUSH = None	# in the place of an event's data
 SECTOR = 512
 PAGE = 4096
+LATE, LATE_SECONDS = 0.1, 0.02	# so many writes wait so long at most
 
 _OPTION_MAGIC = b"IHAVEOPT"
 _REPLY_MAGIC = 0x3E889045565A9
@@ -109,11 +113,12 @@ class Disks:
 
     def _serve(self, connection):
         with connection, connection.makefile("rwb") as stream:
+            replies = threading.Lock()
             if self.fua:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 name = self._negotiate(stream)
-                while name is not None and self._request(stream, name):
+                while name is not None and self._request(stream, replies, name):
                     pass
             except (OSError, EOFError, struct.error):
                 pass	# QEMU has been killed
@@ -148,19 +153,35 @@ class Disks:
             if name or option == _OPT_ABORT:
                 return name
 
-    def _request(self, stream, name):
+    def _request(self, stream, replies, name):
         _, flags, kind, handle, offset, length = struct.unpack(">IHHQQI", stream.read(28))
         data = stream.read(length) if kind == _WRITE else b""
-        if name == "mark" and offset == PAGE and self.control:
-            error, data = self._talk(kind, data, length)
-        else:
-            with self._lock:
-                error, data = self._do(name, kind, offset, length,
-                                       Fua(data) if flags & _COMMAND_FUA else data)
+        if flags & _COMMAND_FUA:
+            data = Fua(data)
         if kind == _DISCONNECT:
             return False
-        stream.write(struct.pack(">IIQ", 0x67446698, error, handle) + data)
-        stream.flush()
+
+        def do():
+            if name == "mark" and offset == PAGE and self.control:
+                error, found = self._talk(kind, data, length)
+            else:
+                with self._lock:
+                    error, found = self._do(name, kind, offset, length, data)
+            with replies:
+                stream.write(struct.pack(">IIQ", 0x67446698, error, handle) + found)
+                stream.flush()
+
+        def do_late():
+            time.sleep(random.random() * LATE_SECONDS)
+            try:
+                do()
+            except (OSError, ValueError):
+                pass	# QEMU has been killed
+
+        if kind == _WRITE and not self.control and random.random() < LATE:
+            threading.Thread(target=do_late, daemon=True).start()
+        else:
+            do()
         return True
 
     def _talk(self, kind, data, length):

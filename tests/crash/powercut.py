@@ -38,6 +38,8 @@ RUNS = 54	# then anew: the mark has no room for more
 WORKLOADS = {
     "single": ("kernel user", "--workers=1 --flush-percent=100"),
     "threads": ("kernel user", ""),
+    # several log writes are under way at once, and the first is not always done first
+    "group": ("kernel user", "--flush-percent=100 --transactions=80"),
     "mixed": ("kernel user", "--flush-percent=10 --flush-every=16"),
     "no-flush": ("kernel user", "--flush-percent=0 --flush-every=24"),
     "coalesce": ("user", "--flush-percent=0 --flush-every=16 --optimize=2"),
@@ -108,6 +110,19 @@ class Boot:
             return "turn"
         return "long" if len(data) > 2 * SECTOR else None
 
+    def overtaken(self, events):
+        """The log writes that were done after one that follows them in the log."""
+        found, end = [], 0
+        for i in events:
+            name, offset, data = self.events[i]
+            if name != "log" or data is FLUSH or offset < STATUS_AREA:
+                continue
+            if end - (64 << 10) < offset < end:
+                found.append(i)
+            else:
+                end = offset
+        return found
+
 
 def choose_cuts(boot, rng, count):
     """{after so many events: in which phase}, as many of each phase."""
@@ -118,12 +133,15 @@ def choose_cuts(boot, rng, count):
         for i in itertools.chain(*ranges):
             if i < len(boot.events) and boot.rare(i):
                 rare[phase].setdefault(boot.rare(i), []).append(i)
+    overtaken = boot.overtaken(itertools.chain(*phases.get("group", ())))
     # records beyond a torn one are found in "block" alone
     often = list(phases) + ["block"] * 3 * ("block" in phases)
     for phase in itertools.islice(itertools.cycle(often), max(count, len(often))):
         within = rng.choice(phases[phase])
         kind = rng.randrange(4)
-        if kind < 2 and phase in SEVERAL and "long" in rare[phase]:
+        if kind < 3 and phase == "group" and overtaken:
+            at = rng.choice(overtaken)	# is what overtook it acknowledged?
+        elif kind < 2 and phase in SEVERAL and "long" in rare[phase]:
             at = rng.choice(rare[phase]["long"]) + 1
         elif kind < 2 and rare[phase]:
             at = rng.choice(rng.choice(list(rare[phase].values()))) + rng.choice((1, 1, 2, 3, 4))

@@ -29,18 +29,27 @@ static int UNUSED configure(const char *device, const char *attribute, const cha
 	return write_text(path, value);
 }
 
-/* A device of so many MiB, of zeros; and its path. */
-static int UNUSED make_device(char *path, const char *name, const char *mib, const char *block)
+/* A device of so many MiB, of zeros, whose requests take so long; and its path. */
+static int UNUSED make_slow_device(char *path, const char *name, const char *mib, const char *block,
+				   const char *nanoseconds)
 {
 	char dir[100];
 
 	snprintf(dir, sizeof(dir), NULL_BLK "/%s", name);
 	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
 	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
-	    configure(name, "badblocks", "-0-0") || configure(name, "power", "1"))
+	    configure(name, "badblocks", "-0-0") ||
+	    (nanoseconds && (configure(name, "irqmode", "2") ||
+			     configure(name, "completion_nsec", nanoseconds))) ||
+	    configure(name, "power", "1"))
 		return -1;
 	sprintf(path, "/dev/%s", name);
 	return access(path, R_OK | W_OK);
+}
+
+static int UNUSED make_device(char *path, const char *name, const char *mib, const char *block)
+{
+	return make_slow_device(path, name, mib, block, NULL);
 }
 
 static int UNUSED remove_device(const char *name)
