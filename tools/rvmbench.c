@@ -6,12 +6,15 @@
  * that is used in turn.  A transaction changes the balances of an account, of
  * a teller and of the teller's branch by the same sum, and appends a record to
  * the audit trail.  Money is neither made nor lost, which --verify checks.
+ * Threads have a bank each, one after the other in the segment: what two
+ * transactions change at once must not overlap.
  */
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +40,7 @@
 #define MIN_LOCALIZED		(20 * ACCOUNTS_PER_PAGE)	/* 5 % must be a page at least */
 #define MAX_ACCOUNTS		(UINT64_C(1) << 32)
 #define MAX_RANGES		1000
+#define MAX_THREADS		256
 #define MAX_TRANSACTIONS	UINT64_C(1000000000000)
 
 /* The segment: these, each part on a page boundary, in this order. */
@@ -79,6 +83,8 @@ struct bank {
 	uint64_t next_account;		/* sequential access: the next one's index */
 	uint64_t random;
 	uint64_t pages, hot, warm;	/* account pages; the first hot and the next warm of them */
+	pthread_t thread;
+	uint64_t transactions;		/* that it makes now */
 };
 
 enum access { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
@@ -100,11 +106,11 @@ static struct {
 	const char *engine;		/* NULL: as RVM_ENGINE says */
 	const char *log, *segment;
 	uint64_t log_size;		/* 0: not given */
-	uint64_t accounts, transactions, warmup, repeat, ranges, truncate, seed;
+	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
 	int access, begin, commit, optimize;
 	bool create, verify, json, busy;
 } opt = {
-	.accounts = 32768, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
+	.accounts = 32768, .threads = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
 	.truncate = TRUNCATE, .seed = 1, .access = ACCESS_RANDOM,
 };
 
@@ -144,7 +150,8 @@ static const char doc[] =
 	"an existing bank is used again if its number of accounts is right. Nothing else is overwritten but with --create.\n\n"
 	"A transaction changes one account (a 128-byte record), a teller's and a branch's balance (16 bytes each) and "
 	"appends a 64-byte audit record: four declared ranges. The accounts and the audit trail take half of the bank each. "
-	"With --ranges=N it changes N - 3 accounts instead of one.\n\n"
+	"With --ranges=N it changes N - 3 accounts instead of one. "
+	"With --threads=N there are N such banks, each one thread's, and the transactions are divided among them.\n\n"
 	"A repetition is all transactions, then rvm_flush(), both timed together, then rvm_truncate(), timed apart. "
 	"Writes, flushes and bytes are counted over the whole repetition.\n\n"
 	"SIZE is in bytes, or with a suffix K, M or G in units of 1024, 1024^2 or 1024^3 bytes. Times are in nanoseconds.\n\n"
@@ -152,7 +159,7 @@ static const char doc[] =
 
 enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_OPTIMIZE, KEY_REPEAT,
-	KEY_SEED, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP,
+	KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP,
 };
 
 static const struct argp_option options[] = {
@@ -162,7 +169,8 @@ static const struct argp_option options[] = {
 	  "Length of the log's record area (16M for a new log, or what an existing one has)", 0 },
 	{ "segment", 's', "PATH", 0, "The segment (required)", 0 },
 	{ "create", KEY_CREATE, NULL, 0, "Begin with a new log and a new bank, whatever the two held before", 0 },
-	{ "accounts", 'a', "N", 0, "Accounts (32768); each takes 256 bytes of the segment, audit trail included", 0 },
+	{ "accounts", 'a', "N", 0, "Accounts of a bank (32768); each takes 256 bytes of the segment, audit trail included", 0 },
+	{ "threads", KEY_THREADS, "N", 0, "Threads that commit, 1..256, each with a bank of its own, all in the segment (1)", 0 },
 
 	{ NULL, 0, NULL, 0, "What a transaction does:", 2 },
 	{ "engine", 'e', "NAME", 0, "kernel, user or auto (what RVM_ENGINE says, else auto)", 0 },
@@ -256,6 +264,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case 'a':
 		opt.accounts = parse_number(state, "accounts", arg, 1, MAX_ACCOUNTS);
+		break;
+	case KEY_THREADS:
+		opt.threads = parse_number(state, "threads", arg, 1, MAX_THREADS);
 		break;
 	case 'e':
 		opt.engine = engine_names[parse_name(state, "engine", arg, engine_names)];
@@ -506,8 +517,8 @@ static void transaction(struct bank *bank)
 	bank->next_audit++;
 }
 
-/* Check everything that must hold between transactions; says what does not. */
-static bool verify(const struct bank *bank)
+/* Check everything that must hold of a bank between transactions; says what does not. */
+static bool verify_bank(const struct bank *bank)
 {
 	const struct bank_header *h = bank->header;
 	int64_t accounts = 0, branches = 0, tellers = 0, audited = 0;
@@ -703,7 +714,7 @@ static void zero_bank(char *base, uint64_t length)
 	}
 }
 
-static void make_bank(struct bank *bank, uint64_t length)
+static void make_bank(struct bank *bank)
 {
 	struct bank_header header = {
 		.magic = BANK_MAGIC, .accounts = opt.accounts, .branches = count_branches(),
@@ -711,17 +722,41 @@ static void make_bank(struct bank *bank, uint64_t length)
 	};
 	rvm_tid_t tid;
 
-	zero_bank((char *)bank->header, length);
 	rvm_init_tid(&tid);
 	check(rvm_begin_transaction(&tid, no_restore), "rvm_begin_transaction", NULL);
 	check(rvm_modify_bytes(&tid, bank->header, &header, sizeof(header)), "rvm_modify_bytes", NULL);
-	check(rvm_end_transaction(&tid, flush), "rvm_end_transaction", NULL);
-	check(rvm_truncate(), "rvm_truncate", NULL);
+	check(rvm_end_transaction(&tid, no_flush), "rvm_end_transaction", NULL);
 }
 
-static void open_bank(struct bank *bank, rvm_region_t *region)
+static void check_bank(const struct bank *bank)
 {
-	uint64_t need = bank_length(), have;
+	const struct bank_header *h = bank->header;
+
+	if (memcmp(h->magic, BANK_MAGIC, sizeof(h->magic)))
+		die("the segment %s holds no bank, or not enough of them; --create overwrites it",
+		    opt.segment);
+	if (h->accounts != opt.accounts || h->branches != count_branches() ||
+	    h->tellers != count_branches() * TELLERS_PER_BRANCH || h->audits != count_audits())
+		die("the bank in %s has %" PRIu64 " accounts, not %" PRIu64 "; --create makes a new one",
+		    opt.segment, h->accounts, opt.accounts);
+}
+
+static void begin_bank(struct bank *bank, uint64_t seed)
+{
+	bank->random = seed;
+	bank->next_account = 0;
+	bank->pages = (opt.accounts + ACCOUNTS_PER_PAGE - 1) / ACCOUNTS_PER_PAGE;
+	bank->hot = bank->pages * 5 / 100;
+	bank->warm = bank->pages * 15 / 100;
+	bank->next_audit = 1;
+	for (uint64_t i = 0; i < bank->header->audits; i++)
+		if (bank->audits[i].sequence >= bank->next_audit)
+			bank->next_audit = bank->audits[i].sequence + 1;
+}
+
+static void open_banks(struct bank *banks, rvm_region_t *region)
+{
+	uint64_t need = opt.threads * bank_length(), have;
 	bool device, fresh;
 	int fd;
 
@@ -738,8 +773,9 @@ static void open_bank(struct bank *bank, rvm_region_t *region)
 			die("segment %s: %s", opt.segment, strerror(errno));
 		close(fd);
 	} else if (have < need) {
-		die("the segment %s has %" PRIu64 " bytes, and a bank of %" PRIu64 " accounts takes %" PRIu64,
-		    opt.segment, have, opt.accounts, need);
+		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " bank%s of %" PRIu64 " accounts take%s %" PRIu64,
+		    opt.segment, have, opt.threads, opt.threads == 1 ? "" : "s", opt.accounts,
+		    opt.threads == 1 ? "s" : "", need);
 	}
 
 	rvm_init_region(region);
@@ -747,27 +783,34 @@ static void open_bank(struct bank *bank, rvm_region_t *region)
 	region->dev_length = RVM_MK_OFFSET(0, need);
 	region->length = need;
 	check(rvm_map(region, NULL), "rvm_map", opt.segment);
-	bank_layout(bank, region->vmaddr);
-
 	if (fresh)
-		make_bank(bank, need);
-	else if (memcmp(bank->header->magic, BANK_MAGIC, sizeof(bank->header->magic)))
-		die("the segment %s holds no bank; --create overwrites it", opt.segment);
-	if (bank->header->accounts != opt.accounts || bank->header->branches != count_branches() ||
-	    bank->header->tellers != count_branches() * TELLERS_PER_BRANCH ||
-	    bank->header->audits != count_audits())
-		die("the bank in %s has %" PRIu64 " accounts, not %" PRIu64 "; --create makes a new one",
-		    opt.segment, bank->header->accounts, opt.accounts);
+		zero_bank(region->vmaddr, need);
+	for (uint64_t i = 0; i < opt.threads; i++) {
+		bank_layout(&banks[i], region->vmaddr + i * bank_length());
+		if (fresh)
+			make_bank(&banks[i]);
+	}
+	if (fresh)
+		check(rvm_truncate(), "rvm_truncate", NULL);
+	for (uint64_t i = 0; i < opt.threads; i++) {
+		check_bank(&banks[i]);
+		begin_bank(&banks[i], opt.seed + i);
+	}
+}
 
-	bank->random = opt.seed;
-	bank->next_account = 0;
-	bank->pages = (opt.accounts + ACCOUNTS_PER_PAGE - 1) / ACCOUNTS_PER_PAGE;
-	bank->hot = bank->pages * 5 / 100;
-	bank->warm = bank->pages * 15 / 100;
-	bank->next_audit = 1;
-	for (uint64_t i = 0; i < bank->header->audits; i++)
-		if (bank->audits[i].sequence >= bank->next_audit)
-			bank->next_audit = bank->audits[i].sequence + 1;
+static bool verify(const struct bank *banks)
+{
+	uint64_t transactions = 0;
+	bool good = true;
+
+	for (uint64_t i = 0; i < opt.threads; i++) {
+		good &= verify_bank(&banks[i]);
+		transactions += banks[i].next_audit - 1;
+	}
+	if (good && !opt.json)
+		printf("\nverified: %" PRIu64 " transactions since the bank was made, every balance is right\n",
+		       transactions);
+	return good;
 }
 
 /* --- measuring ----------------------------------------------------------- */
@@ -777,14 +820,44 @@ struct result {
 	rvm_engine_counters_t counters;		/* of the repetition; log_length as it is */
 };
 
-static void repetition(struct bank *bank, uint64_t transactions, struct result *result)
+static pthread_barrier_t begun;
+
+static void *work(void *context)
+{
+	struct bank *bank = context;
+
+	if (opt.threads > 1)
+		pthread_barrier_wait(&begun);
+	for (uint64_t i = 0; i < bank->transactions; i++)
+		transaction(bank);
+	return NULL;
+}
+
+/* The first bank's by this thread, which measures. */
+static void begin_others(struct bank *banks, uint64_t transactions)
+{
+	pthread_barrier_init(&begun, NULL, opt.threads);
+	for (uint64_t i = 0; i < opt.threads; i++) {
+		int error = 0;
+
+		banks[i].transactions = (transactions + opt.threads - 1 - i) / opt.threads;
+		if (i)
+			error = pthread_create(&banks[i].thread, NULL, work, &banks[i]);
+		if (error)
+			die("%" PRIu64 " threads: %s", opt.threads, strerror(error));
+	}
+}
+
+static void repetition(struct bank *banks, uint64_t transactions, struct result *result)
 {
 	rvm_engine_counters_t before, after;
 
 	check(rvm_get_engine_counters(&before), "rvm_get_engine_counters", NULL);
+	begin_others(banks, transactions);
 	stretch_begin(&result->commits);
-	for (uint64_t i = 0; i < transactions; i++)
-		transaction(bank);
+	work(&banks[0]);
+	for (uint64_t i = 1; i < opt.threads; i++)
+		pthread_join(banks[i].thread, NULL);
 	check(rvm_flush(), "rvm_flush", NULL);
 	stretch_end(&result->commits);
 	stretch_begin(&result->truncation);
@@ -831,10 +904,10 @@ static void print_json(uint64_t number, const struct result *r)
 	print_json_string("optimize", optimize_names[opt.optimize]);
 	print_json_string("log", opt.log);
 	print_json_string("segment", opt.segment);
-	printf("\"log_size\":%" PRIu64 ",\"accounts\":%" PRIu64 ",\"ranges\":%" PRIu64
+	printf("\"log_size\":%" PRIu64 ",\"accounts\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"ranges\":%" PRIu64
 	       ",\"truncate\":%" PRIu64 ",\"transactions\":%" PRIu64 ",\"warmup\":%" PRIu64
 	       ",\"repeat\":%" PRIu64 ",\"seed\":%" PRIu64 ",\"repetition\":%" PRIu64,
-	       c->log_length, opt.accounts, opt.ranges, opt.truncate, opt.transactions, opt.warmup,
+	       c->log_length, opt.accounts, opt.threads, opt.ranges, opt.truncate, opt.transactions, opt.warmup,
 	       opt.repeat, opt.seed, number);
 	printf(",\"tps\":%.1f,\"ns_per_txn\":%.1f,\"truncate_ns_per_txn\":%.1f",
 	       n * 1e9 / r->commits.elapsed, r->commits.elapsed / n, r->truncation.elapsed / n);
@@ -856,10 +929,11 @@ static void print_text(uint64_t number, const struct result *r)
 	double n = opt.transactions;
 
 	if (number == 1)
-		printf("%s engine, %s commits, %" PRIu64 " accounts, %s access, %" PRIu64 " ranges\n"
+		printf("%s engine, %s commits, %" PRIu64 " thread%s, %" PRIu64 " accounts, %s access, %" PRIu64 " ranges\n"
 		       "log %s, %" PRIu64 " bytes; segment %s, %" PRIu64 " bytes\n",
-		       rvm_get_engine(), commit_names[opt.commit], opt.accounts, access_names[opt.access],
-		       opt.ranges, opt.log, c->log_length, opt.segment, bank_length());
+		       rvm_get_engine(), commit_names[opt.commit], opt.threads,
+		       opt.threads == 1 ? "" : "s", opt.accounts, access_names[opt.access], opt.ranges,
+		       opt.log, c->log_length, opt.segment, opt.threads * bank_length());
 	printf("\nrepetition %" PRIu64 ": %" PRIu64 " transactions in %.3f s, %.0f a second\n",
 	       number, opt.transactions, r->commits.elapsed / 1e9, n * 1e9 / r->commits.elapsed);
 	printf("  for each        commit %12.1f ns, truncation %10.1f ns\n",
@@ -879,7 +953,7 @@ static void print_text(uint64_t number, const struct result *r)
 int main(int argc, char **argv)
 {
 	const struct argp argp = { .options = options, .parser = parse_option, .doc = doc };
-	struct bank bank;
+	static struct bank banks[MAX_THREADS];
 	struct result result;
 	rvm_region_t region;
 	bool good = true;
@@ -890,19 +964,15 @@ int main(int argc, char **argv)
 		die("--busy takes a machine with one CPU, and here are %ld", sysconf(_SC_NPROCESSORS_ONLN));
 
 	open_log();
-	open_bank(&bank, &region);
+	open_banks(banks, &region);
 	if (opt.warmup)
-		repetition(&bank, opt.warmup, &result);
+		repetition(banks, opt.warmup, &result);
 	for (uint64_t i = 1; i <= opt.repeat && opt.transactions; i++) {
-		repetition(&bank, opt.transactions, &result);
+		repetition(banks, opt.transactions, &result);
 		(opt.json ? print_json : print_text)(i, &result);
 	}
-	if (opt.verify) {
-		good = verify(&bank);
-		if (good && !opt.json)
-			printf("\nverified: %" PRIu64 " transactions since the bank was made, every balance is right\n",
-			       bank.next_audit - 1);
-	}
+	if (opt.verify)
+		good = verify(banks);
 	check(rvm_unmap(&region), "rvm_unmap", NULL);
 	check(rvm_terminate(), "rvm_terminate", NULL);
 	if (fflush(stdout) || ferror(stdout))

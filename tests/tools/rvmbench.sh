@@ -79,6 +79,14 @@ small="--accounts 1000 --transactions 200 --verify"
 	# one log holds two rounds of the audit trail: 2 * 64 records
 	good "the audit trail wraps" --accounts 64 --transactions 1000 --create --verify
 
+	good "several threads" $small --create --threads 7
+	check "text tells how many" grep -q '7 threads' out
+	good "fewer threads, and JSON" $small --threads 3 --json
+	check "with their number" in_json threads=3 transactions=200
+	check "each has its share" eval 'bench --accounts 1000 --threads 7 --transactions 0 --verify |
+		grep -q "verified: 400 transactions"'
+	bad "too few banks for the threads" 1 '8 banks of 1000 accounts take' --accounts 1000 --threads 8
+
 	for run in 1 2; do
 		rm -f log segment
 		bench $small --seed 3 >out 2>err
@@ -121,6 +129,7 @@ small="--accounts 1000 --transactions 200 --verify"
 	bad "huge number" 2 'not a number' --accounts 99999999999999999999999
 	bad "number with letters" 2 'not a number' --repeat 3x
 	bad "too few ranges" 2 'not a number from 4' --ranges 3
+	bad "no threads" 2 'not a number from 1 to 256' --threads 0
 	bad "bad suffix" 2 'suffixes' --log-size 3X
 	bad "size overflows" 2 'out of range' --log-size 9999999999G
 	bad "no size" 2 'not a size' --log-size M
