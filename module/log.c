@@ -74,18 +74,67 @@ static int write_ring(struct rvm_log *log, u64 from, u64 to)
 			      RVM_WRITE_DURABLE);
 }
 
+/* Is there something to write for this position, and may one more write begin? */
+static bool may_write(struct rvm_log *log, u64 position)
+{
+	return READ_ONCE(log->issued) < position && READ_ONCE(log->n_writes) < RVM_LOG_WRITES;
+}
+
+static bool is_settled(struct rvm_log *log, u64 position)
+{
+	return atomic64_read_acquire(&log->durable) >= position || READ_ONCE(log->failed);
+}
+
+/* Of all who wait, wake those whose wait is over, and one who makes the next write. */
+struct flush_wait {
+	struct wait_queue_entry entry;
+	u64 position;
+};
+
+struct flush_wakeup {
+	struct rvm_log *log;
+	bool has_writer;
+};
+
+static int wake_flush(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
+{
+	u64 position = container_of(entry, struct flush_wait, entry)->position;
+	struct flush_wakeup *w = key;
+
+	if (!is_settled(w->log, position)) {
+		if (w->has_writer || !may_write(w->log, position))
+			return 0;
+		w->has_writer = true;
+	}
+	return autoremove_wake_function(entry, mode, flags, key);
+}
+
+static void wake_flushes(struct rvm_log *log)
+{
+	struct flush_wakeup w = { .log = log };
+
+	if (wq_has_sleeper(&log->written))
+		__wake_up(&log->written, TASK_NORMAL, 0, &w);
+}
+
+static void wait_for_flush(struct rvm_log *log, u64 position)
+{
+	struct flush_wait w = { .position = position };
+
+	init_wait(&w.entry);
+	w.entry.func = wake_flush;
+	prepare_to_wait(&log->written, &w.entry, TASK_UNINTERRUPTIBLE);
+	if (!is_settled(log, position) && !may_write(log, position))
+		schedule();
+	finish_wait(&log->written, &w.entry);
+}
+
 static void fail(struct rvm_log *log, int error, const char *what)
 {
 	WRITE_ONCE(log->failed, error);
 	pr_err("%s write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
 	       what, error);
-	wake_up_all(&log->written);
-}
-
-/* Is there something to write for this position, and may one more write begin? */
-static bool may_write(struct rvm_log *log, u64 position)
-{
-	return READ_ONCE(log->issued) < position && READ_ONCE(log->n_writes) < RVM_LOG_WRITES;
+	wake_flushes(log);
 }
 
 /* All that is ready and not being written, or NULL if there is no need or no room. */
@@ -123,7 +172,7 @@ static void end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
 	if (ret)
 		fail(log, ret, "log");
 	else
-		wake_up_all(&log->written);
+		wake_flushes(log);
 }
 
 static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
@@ -156,9 +205,7 @@ int rvm_log_flush(struct rvm_log *log, u64 position)
 		if (write)
 			do_write(log, write, from);
 		else
-			wait_event(log->written,
-				   atomic64_read(&log->durable) >= position ||
-				   READ_ONCE(log->failed) || may_write(log, position));
+			wait_for_flush(log, position);
 	}
 	return 0;
 }
