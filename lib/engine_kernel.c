@@ -420,15 +420,17 @@ err:
 static rvm_return_t kernel_unmap(struct rvm_log *log, struct rvm_region *region)
 {
 	size_t length = whole_pages(region->length);
+	bool gone;
 
 	(void)log;
-	if (region->address_given) {
-		if (mmap(region->address, length, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-			return code_of_errno();
-	} else {
-		munmap(region->address, length);
-	}
+	/* what the caller chose stays memory, and no longer the segment's */
+	if (region->address_given)
+		gone = mmap(region->address, length, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+	else
+		gone = !munmap(region->address, length);
+	if (!gone)
+		return code_of_errno();
 	free(region->name);
 	free(region);
 	return RVM_SUCCESS;

@@ -269,13 +269,16 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 	struct user_log *log = user_log_of(base);
 	struct user_region *r = (struct user_region *)region, **link;
 	size_t length = whole_pages(region->length);
+	bool gone;
 
 	/* what the caller chose stays memory, and no longer the segment's */
 	if (region->address_given)
-		mmap(region->address, length, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		gone = mmap(region->address, length, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 	else
-		munmap(region->address, length);
+		gone = !munmap(region->address, length);
+	if (!gone)
+		return user_error(-errno);
 	for (link = &log->regions; *link != r; link = &(*link)->next)
 		;
 	*link = r->next;

@@ -291,4 +291,35 @@ TEST_F(faults, each)
 	fail_each(_metadata, &self->f, variant->kind, variant->for_good);
 }
 
+/* There must be memory again where the region was: without, it stays mapped. */
+static void unmap(CHILD_ARGS)
+{
+	rvm_region_t region = segment_region(f);
+
+	region.vmaddr = mmap(NULL, USED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(start_small(_metadata, f));
+	OK(rvm_map(&region, NULL));
+	ASSERT_TRUE(change(_metadata, region.vmaddr, flush));
+	known->armed = true;
+	ASSERT_EQ(RVM_ENO_MEMORY, rvm_unmap(&region));
+	known->armed = false;
+	ASSERT_TRUE(change(_metadata, region.vmaddr, flush));
+	OK(rvm_unmap(&region));
+	ASSERT_TRUE(all_are(region.vmaddr, 0, USED));
+	OK(rvm_terminate());
+}
+
+TEST(unmap_without_memory)
+{
+	struct files f;
+
+	make_files_in(_metadata, &f, "/dev/shm");
+	ASSERT_TRUE(make_file(f.segment, 0, 0));
+	known = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, known);
+	failing = MAP;
+	ASSERT_EQ(0, in_child(_metadata, &f, unmap));
+	remove_files(&f);
+}
+
 TEST_HARNESS_MAIN
