@@ -148,6 +148,7 @@ static int recover(struct rvm_log *log, void __user *user)
 
 static int commit(struct rvm_log *log, void __user *user)
 {
+	struct rvm_ioc_commit __user *to = user;
 	struct rvm_ioc_commit a;
 	int ret = COPY_ARGUMENT(a, user, RVM_COMMIT_FLUSH);
 
@@ -155,9 +156,12 @@ static int commit(struct rvm_log *log, void __user *user)
 		return ret;
 	if (a.reserved)
 		return -EINVAL;
-	ret = rvm_commit(log, a.area, a.flags & RVM_COMMIT_FLUSH, &a.sequence);
-	if (!ret && put_user(a.sequence, &((struct rvm_ioc_commit __user *)user)->sequence))
+	/* Can the sequence be told?  Afterwards it is too late for an error. */
+	if (put_user(a.sequence, &to->sequence))
 		return -EFAULT;
+	ret = rvm_commit(log, a.area, a.flags & RVM_COMMIT_FLUSH, &a.sequence);
+	if (!ret)
+		(void)put_user(a.sequence, &to->sequence);
 	return ret;
 }
 

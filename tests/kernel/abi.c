@@ -170,15 +170,62 @@ TEST_F(rvm, read_only_arguments)
 	WORKS(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
 	close(file);
 
-	/* The sequence can't be told, but the commit took place. */
+	/* The sequence could not be told: there is no commit. */
 	set(self->w.area, self->w.memory, 7, 100);
 	c = memset(page, 0, PAGE);
 	c->size = sizeof(*c);
 	c->area = self->w.area->area;
+	c->sequence = 77;
 	WORKS(mprotect(page, PAGE, PROT_READ));
 	FAILS(EFAULT, ioctl(self->w.log, RVM_IOC_COMMIT, page));
+	ASSERT_NE(0, self->w.area->used);
+	ASSERT_EQ(0, query(self->w.log).commits);
+	WORKS(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(77, c->sequence);
+	WORKS(ioctl(self->w.log, RVM_IOC_COMMIT, page));
+	ASSERT_NE(77, c->sequence);
 	ASSERT_EQ(0, self->w.area->used);
 	ASSERT_TRUE(all_are(self->w.memory, 7, 100));
+	munmap(page, PAGE);
+}
+
+static void *change_rights(void *page)
+{
+	for (;;) {
+		mprotect(page, PAGE, PROT_READ);
+		mprotect(page, PAGE, PROT_READ | PROT_WRITE);
+		pthread_testcancel();
+	}
+	return NULL;
+}
+
+/* Whatever becomes of the argument during the call: EFAULT if and only if nothing was committed. */
+TEST_F(rvm, argument_that_goes)
+{
+	void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct rvm_ioc_commit argument = {
+		.size = sizeof(argument), .area = self->w.area->area,
+	};
+	unsigned long commits = 0;
+	pthread_t thread;
+	unsigned int i;
+
+	memcpy(page, &argument, sizeof(argument));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, change_rights, page));
+	for (i = 0; i < 2000; i++) {
+		set(self->w.area, self->w.memory, i, 100);
+		if (!ioctl(self->w.log, RVM_IOC_COMMIT, page)) {
+			commits++;
+			ASSERT_EQ(0, self->w.area->used);
+		} else {
+			ASSERT_EQ(EFAULT, errno);
+			ASSERT_NE(0, self->w.area->used);
+			WORKS(do_abort(self->w.log, self->w.area));
+		}
+		ASSERT_EQ(commits, query(self->w.log).commits);
+	}
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
 	munmap(page, PAGE);
 }
 

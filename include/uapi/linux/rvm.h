@@ -128,11 +128,17 @@ struct rvm_ioc_recover {
  * been mapped by this address space.  The new values are those in memory
  * during the call.  With RVM_COMMIT_FLUSH it and all commits before it are on
  * stable storage on return; without, it survives the process at once and the
- * machine after the next flush.  On success the area is empty; on EIO it may be.
+ * machine after the next flush.  On success the area is empty; on EIO it may be,
+ * and who knows whether the commit took place; after any other error it did not.
+ *
+ * `sequence` is written back unchanged before the commit, so that memory that
+ * can't be written is found in time.  If it goes away during the call, the
+ * commit is a success all the same, and its sequence is not told.
  *
  * ENOENT	no such area in this address space
  * EINVAL	the area is scribbled: lengths or states make no sense
- * EFAULT	an entry is not inside one region that is mapped for writing
+ * EFAULT	an entry is not inside one region that is mapped for writing, or
+ *		this structure can't be written
  * EFBIG	the transaction could not fit into the empty log; it stays open
  * EAGAIN	RECOVER has not been called
  * EIO		the log has failed; no commit will succeed any more
