@@ -6,6 +6,7 @@
  */
 #include <linux/bio.h>
 #include <linux/cred.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -321,12 +322,21 @@ struct write_work {
 	int ret;
 };
 
+#define WRITE_TRIES	10	/* a second in all */
+
+/* A failed write may fail the log for good: so not because memory is short for a moment. */
 static void do_write_work(struct work_struct *work)
 {
 	struct write_work *w = container_of(work, struct write_work, work);
-	unsigned int nofs = memalloc_nofs_save();
+	unsigned int nofs = memalloc_nofs_save(), tries;
 
-	w->ret = write_regular(w->f, w->pages, w->skip, w->length, w->offset, w->flags);
+	for (tries = 0; tries < WRITE_TRIES; tries++) {
+		if (tries)
+			msleep(1 << tries);
+		w->ret = write_regular(w->f, w->pages, w->skip, w->length, w->offset, w->flags);
+		if (w->ret != -ENOMEM)
+			break;
+	}
 	memalloc_nofs_restore(nofs);
 }
 
