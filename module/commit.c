@@ -159,6 +159,9 @@ static int make_log_room(struct rvm_log *log, u64 size, u64 head)
 		return -EIO;
 	if (!ret && rvm_log_fits(log, size))
 		return -EAGAIN;
+	/* The log is full because memory is short, which may pass. */
+	if (ret == -ENOMEM)
+		return ret;
 	/* Full, and what holds the space can't be applied. */
 	if (ret || atomic64_read(&log->head) == head)
 		return -ENOSPC;

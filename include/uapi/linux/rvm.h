@@ -142,9 +142,10 @@ struct rvm_ioc_recover {
  * EFBIG	the transaction could not fit into the empty log; it stays open
  * EAGAIN	RECOVER has not been called
  * EIO		the log has failed; no commit will succeed any more
- * ENOMEM	the record is larger than the memory to be had for it; it stays open
+ * ENOMEM	the record is larger than the memory to be had for it, or the log is
+ *		full and truncation lacks memory to free it; it stays open
  * ENOSPC	the log is full, and truncation can't free it: a segment can't be
- *		written (its error is in the kernel log) or is missing
+ *		written (its error is in the kernel log) or is missing; it stays open
  */
 struct rvm_ioc_commit {
 	__u32 size;
