@@ -6,11 +6,7 @@
  * an error that says so, all as before, and the same call works when nothing
  * fails.  It takes a kernel with fault injection: the debug kernel.
  */
-#include "null_blk.h"
-
-#include <setjmp.h>
-
-#define FAULTS	"/sys/kernel/debug/"
+#include "fault.h"
 
 /* What is committed durably before each call, and the part that calls change. */
 #define USED		(3 * PAGE)
@@ -466,60 +462,9 @@ static void try_all(struct __test_metadata *_metadata, struct state *s, const st
 
 /* --- the fixture ---------------------------------------------------------- */
 
-static int set_up_faults(void)
-{
-	static const char *const settings[][2] = {
-		{ "failslab/ignore-gfp-wait", "N" }, { "fail_page_alloc/ignore-gfp-wait", "N" },
-		{ "fail_page_alloc/ignore-gfp-highmem", "N" }, { "fail_page_alloc/min-order", "0" },
-		/* a stack trace of each would take minutes on a serial line */
-		{ "failslab/verbose", "0" }, { "fail_page_alloc/verbose", "0" },
-		{ "fail_usercopy/verbose", "0" }, { "fail_make_request/verbose", "0" },
-	};
-	unsigned int i;
-	char path[100];
-
-	for (i = 0; i < ARRAY_LENGTH(settings); i++) {
-		snprintf(path, sizeof(path), FAULTS "%s", settings[i][0]);
-		if (write_text(path, settings[i][1]))
-			return -1;
-	}
-	return 0;
-}
-
-static int make_devices(struct state *s)
-{
-	int fd, ret;
-
-	if (make_device(s->w.f.log, "rvmlog", "1", "512") ||
-	    make_device(s->w.f.segment, "rvmseg", "1", "512") ||
-	    write_text("/sys/block/rvmlog/make-it-fail", "1") ||
-	    write_text("/sys/block/rvmseg/make-it-fail", "1"))
-		return -1;
-	fd = open(s->w.f.log, O_RDWR | O_CLOEXEC);
-	ret = rvm_log_file_format(fd, 0);
-	close(fd);
-	return ret;
-}
-
-/* On a file system with direct I/O, for which it takes memory. */
-static int make_ext4(struct state *s)
-{
-	char device[100];
-
-	strcpy(s->w.f.dir, "/tmp/rvm-ext4");
-	snprintf(s->w.f.log, sizeof(s->w.f.log), "%s/log", s->w.f.dir);
-	snprintf(s->w.f.segment, sizeof(s->w.f.segment), "%s/segment", s->w.f.dir);
-	if (mkdir(s->w.f.dir, 0700) || make_device(device, "rvmfs", "8", "512") ||
-	    system("mke2fs -F /dev/rvmfs >/tmp/mke2fs.log 2>&1") ||
-	    mount(device, s->w.f.dir, "ext4", 0, NULL))
-		return -1;
-	return rvm_log_file_create(s->w.f.log, 512 * KIB, 0600) ||
-	       make_file(s->w.f.segment, LENGTH, 0) ? -1 : 0;
-}
-
 FIXTURE(fault) { struct state s; };
 
-FIXTURE_VARIANT(fault) { enum { FILES, EXT4, DEVICES } on; };
+FIXTURE_VARIANT(fault) { enum place on; };
 FIXTURE_VARIANT_ADD(fault, files) { FILES };
 FIXTURE_VARIANT_ADD(fault, ext4) { EXT4 };
 FIXTURE_VARIANT_ADD(fault, devices) { DEVICES };
@@ -531,8 +476,7 @@ FIXTURE_SETUP(fault)
 
 	WORKS(set_up_faults());
 	s->devices = variant->on == DEVICES;
-	WORKS(variant->on == DEVICES ? make_devices(s) : variant->on == EXT4 ? make_ext4(s) :
-	      make_files(&s->w.f, 512 * KIB));
+	WORKS(make_place(&s->w.f, variant->on));
 	s->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	WORKS(s->nth);
 	WORKS(pipe2(s->pipe, O_CLOEXEC));
@@ -550,16 +494,7 @@ FIXTURE_TEARDOWN(fault)
 {
 	close_all(&self->s);
 	EXPECT_TRUE(module_is_free());
-	if (variant->on == DEVICES) {
-		EXPECT_EQ(0, remove_device("rvmlog"));
-		EXPECT_EQ(0, remove_device("rvmseg"));
-	} else if (variant->on == EXT4) {
-		EXPECT_EQ(0, umount(self->s.w.f.dir));
-		EXPECT_EQ(0, rmdir(self->s.w.f.dir));
-		EXPECT_EQ(0, remove_device("rvmfs"));
-	} else {
-		remove_files(&self->s.w.f);
-	}
+	EXPECT_EQ(0, remove_place(&self->s.w.f, variant->on));
 }
 
 #define OPERATION(name, prepare, unchanged, middle)			\
@@ -600,18 +535,6 @@ OPERATION(close_log, prepare_close_log, NULL, NEW)
 #define run_commit_full		run_commit_flush
 OPERATION(commit_large, prepare_large, still_open, NEW)
 OPERATION(commit_full, prepare_full, still_open, NEW)
-
-/* Load the module anew: with a small ring fewer of the same allocations fail. */
-static int load(const char *parameters)
-{
-	int fd = open("/rvm.ko", O_RDONLY | O_CLOEXEC), ret;
-
-	if (fd < 0 || !module_is_free() || syscall(SYS_delete_module, "rvm", 0))
-		return -1;
-	ret = syscall(SYS_finit_module, fd, parameters, 0);
-	close(fd);
-	return ret;
-}
 
 int main(int argc, char **argv)
 {
