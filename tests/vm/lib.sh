@@ -180,13 +180,14 @@ splat_words+='|INFO: (task|possible|trying|rcu)|blocked for more than|soft locku
 
 # The stock kernel has data races of its own, which KCSAN reports as well: of
 # its reports, which end in a line of =, those count in which one of the two
-# functions is our module's, or both accesses were made by calls from it.
+# functions is our module's, or both accesses were made by calls from it; what
+# it was interrupted for is not its own.
 our_races() {
 	awk '
 		/BUG: KCSAN:/ { report = ""; kcsan = 1; ours = /\[rvm\]/ ? 2 : 0 }
 		!kcsan { print; next }
 		{ report = report $0 "\n" }
-		/(read|write|read-write) .*to 0x/ { called = 1 }
+		/(read|write|read-write) .*to 0x/ { called = !/by interrupt/ }
 		/Reported by/ { called = 0 }
 		called && /\[rvm\]/ { ours++; called = 0 }
 		/================================/ { if (ours > 1) printf "%s", report; kcsan = 0 }
