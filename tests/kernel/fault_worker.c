@@ -726,8 +726,8 @@ TEST_F(worker, killed_at_work)
 			char text[16];
 
 			for (;;) {
-				struct rvm_area_header *area;
-				char *memory;
+				struct rvm_area_header *volatile area;
+				char *volatile memory;
 
 				snprintf(text, sizeof(text), "%lu", 1 + next_random() % 40);
 				write(nth, text, strlen(text));
