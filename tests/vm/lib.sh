@@ -132,7 +132,7 @@ cleanup() {
 # boot [QEMU-ARG...]: runs the VM to its end. Sets result to ok, timeout or dead.
 # ttyS1 goes to fd 3, ttyS2 to fd 4.
 boot() {
-	local args=() kargs="console=ttyS0 loglevel=5 panic=-1 oops=panic nokaslr" disk start status
+	local args=() kargs="console=ttyS0 loglevel=5 panic=-1 oops=panic nokaslr" disk try
 	(cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 >"$work/initrd") || exit 2
 	if [ -n "$icount" ]; then
 		args+=(-accel tcg,thread=single -icount shift=0,sleep=off,align=off -smp 1 -seed 1)
@@ -145,19 +145,51 @@ boot() {
 	for disk in "${disks[@]}"; do
 		args+=(-drive "file=${disk//,/,,},format=raw,if=virtio,cache=writeback")
 	done
+	for try in 1 2 3; do
+		run_qemu "${args[@]}" -append "$kargs $append" "$@" "${qemu_args[@]}"
+		[ -e "$work/hung" ] || break
+		say "$kernel: the VM hung while its kernel booted (try $try of 3)"
+	done
+	if [ -n "$output" ]; then
+		cp "$work/out.tar" "$output" || exit 2
+	fi
+}
+
+# An emulated CPU can miss that the kernel patched code that it runs, and then it
+# spins for ever, at boot, where most of that is done. Such a VM is no result.
+watch_boot() {
+	while sleep 3; do
+		if grep -aq 'init: begin' "$work/console"; then
+			return
+		elif grep -aq 'soft lockup\|self-detected stall\|detected stalls' "$work/console" ||
+			[ $((SECONDS - start)) -gt 300 ]; then
+			touch "$work/hung"
+			kill -KILL "$(<"$work/pid")"
+			return
+		fi
+	done
+}
+
+# run_qemu QEMU-ARG...: one try.
+run_qemu() {
+	local start=$SECONDS status watch
+	rm -f "$work"/tty{1,2} "$work"/{hung,console}
 	mkfifo "$work"/tty{1,2}
 	cat "$work/tty1" >&3 &
 	cat "$work/tty2" >&4 &
-	start=$SECONDS
-	timeout -s KILL "$limit" qemu-system-x86_64 "${args[@]}" -cpu max,-erms,-fsrm -m "$memory" \
+	# it must not hold open what others read to the end
+	watch_boot >/dev/null 2>&1 3>&- 4>&- &
+	watch=$!
+	timeout -s KILL "$limit" qemu-system-x86_64 -cpu max,-erms,-fsrm -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -monitor none -net none \
-		-kernel "$KERNEL" -initrd "$work/initrd" -append "$kargs $append" \
+		-kernel "$KERNEL" -initrd "$work/initrd" \
 		-serial "file:$work/console" -serial "file:$work/tty1" -serial "file:$work/tty2" \
 		-serial "file:$work/out.tar" -pidfile "$work/pid" \
 		-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
-		"$@" "${qemu_args[@]}" </dev/null >"$work/qemu.log" 2>&1 &
+		"$@" </dev/null >"$work/qemu.log" 2>&1 &
 	{ wait $!; } 2>/dev/null
 	status=$?
+	{ kill $watch && wait $watch; } 2>/dev/null
 	if [ $status = 33 ]; then
 		result=ok
 	elif [ $status = 137 ] && [ $((SECONDS - start)) -ge "$limit" ]; then
@@ -169,9 +201,6 @@ boot() {
 	# let the readers go if it never opened them; then wait for what is on its way
 	: 7<>"$work/tty1" 8<>"$work/tty2"
 	wait
-	if [ -n "$output" ]; then
-		cp "$work/out.tar" "$output" || exit 2
-	fi
 }
 
 splat_words='BUG:|WARNING:|KASAN:|UBSAN:|KCSAN:|Oops|general protection|[Kk]ernel BUG|invalid opcode|Kernel panic|ODEBUG'
