@@ -103,6 +103,7 @@ static const struct {
 	{ "transaction",	60, true,  do_transaction },
 	{ "declare",		60, true,  do_declare },
 	{ "scribble",		60, true,  do_scribble },
+	{ "duel",		20, true,  do_duel },
 	{ "open device",	 8, true,  do_open_device },
 	{ "open file",		20, false, do_open_file },
 	{ "ATTACH_LOG",		15, true,  do_attach_log },

@@ -532,4 +532,105 @@ static bool do_scribble(void)
 	return done;
 }
 
+/* --- duels --------------------------------------------------------------- */
+
+/*
+ * An area with entries up to its end and one that leads beyond it, and a thread
+ * that changes `used` to and fro: from what ends before that one to what believes it.
+ */
+struct duel {
+	struct rvm_area_header *header;
+	uint32_t room;
+	char *region;
+	unsigned long length;	/* of the region */
+	volatile uint32_t good, bad;
+	volatile bool over;
+};
+
+static void *flip_used(void *argument)
+{
+	struct duel *d = argument;
+	volatile uint32_t *used = &d->header->used;
+
+	while (!d->over) {
+		*used = d->bad;
+		*used = d->good;
+	}
+	return NULL;
+}
+
+/*
+ * Many small entries, which take the kernel a while, and a last one that ends less
+ * than a page beyond the area, where nothing is mapped.
+ */
+static void fill_beyond(struct duel *d)
+{
+	struct rvm_area_entry e = {
+		.address = (uintptr_t)d->region, .length = 8, .state = RVM_ENTRY_NO_RESTORE,
+	};
+	uint32_t at;
+
+	for (at = 0; d->room - at >= PAGE; at += sizeof(e))
+		memcpy(entry_at(d->header, at), &e, sizeof(e));
+	e.state = RVM_ENTRY_SAVED;
+	e.length = d->room - at - sizeof(e) + pick(PAGE / 8 - 2) * 8;
+	memcpy(entry_at(d->header, at), &e, sizeof(e));
+	d->good = at;
+	d->bad = one_in(4) ? odd_value() : at + entry_size(e.length, true) + sizeof(e);
+}
+
+static bool fight(struct duel *d, int log)
+{
+	unsigned int n = 10 + pick(50);
+	uint32_t id = d->header->area;
+	bool done = false;
+	pthread_t thread;
+
+	fill_beyond(d);
+	touch(d->region, PAGE, 1);
+	if (pthread_create(&thread, NULL, flip_used, d))
+		return false;
+	while (n--) {
+		if (one_in(2))
+			done |= !area_ioctl(log, one_in(2) ? RVM_IOC_ABORT : RVM_IOC_SPILL, id);
+		else
+			done |= !commit_id(log, id, 0);
+		/* spilled entries are the transaction's, too */
+		if (one_in(8)) {
+			area_ioctl(log, RVM_IOC_ABORT, id);
+			fill_beyond(d);
+		}
+	}
+	d->over = true;
+	pthread_join(thread, NULL);
+	return done;
+}
+
+/* Over memory of its own: what others do to that would only end it early. */
+static bool do_duel(void)
+{
+	const struct place *p = &board->place[some_place()];
+	struct duel d = { .length = (2 + pick(11)) * PAGE };
+	unsigned long length = PAGE << pick(6);
+	int log = attach(p->log), file;
+	bool done = false;
+
+	if (log < 0)
+		return false;
+	file = segment(log, p->segment[pick(SEGMENTS)]);
+	recover(log, NULL, NULL);
+	d.room = length - sizeof(*d.header);
+	d.region = map(file, d.length);
+	d.header = map(log, length);
+	if (d.region != MAP_FAILED && d.header != MAP_FAILED)
+		done = fight(&d, log);
+	if (d.header != MAP_FAILED)
+		munmap(d.header, length);
+	if (d.region != MAP_FAILED)
+		munmap(d.region, d.length);
+	close(file);
+	close(log);
+	return done;
+}
+
 #endif
