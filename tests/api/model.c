@@ -190,7 +190,8 @@ static void usage(FILE *to)
 	      "\n"
 	      "Runs random programs of API calls and compares with a model. With --seed\n"
 	      "it runs that program alone. Environment: RVM_ENGINE (kernel: both engines),\n"
-	      "MODEL_SECONDS, MODEL_PROGRAMS: as long as that, or so many.\n", to);
+	      "MODEL_SECONDS, MODEL_PROGRAMS: as long as that, or so many;\n"
+	      "RVM_TEST_SEED: the first one's seed.\n", to);
 }
 
 static unsigned long number(const char *text)
@@ -209,11 +210,12 @@ int main(int argc, char **argv)
 {
 	const char *tmp = getenv("TMPDIR"), *engine = getenv("RVM_ENGINE");
 	const char *seconds = getenv("MODEL_SECONDS"), *programs = getenv("MODEL_PROGRAMS");
+	const char *from = getenv("RVM_TEST_SEED");
 	unsigned long most = programs ? number(programs) : -1ul, done = 0;
 	time_t end = time(NULL) + (seconds ? number(seconds) : programs ? 1000000 : 8);
 	bool both = engine && !strcmp(engine, "kernel"), ok = true;
 	int steps = STEPS_DEFAULT;
-	unsigned long seed = time(NULL) * 1000003ul;
+	unsigned long seed = from ? number(from) : time(NULL) * 1000003ul;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--seed")) {
