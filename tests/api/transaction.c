@@ -412,6 +412,27 @@ TEST_F(transaction, many_at_once)
 	OK(rvm_terminate());
 }
 
+/* More than the engines keep room for, and still what one with few ranges is afterwards. */
+TEST_F(transaction, many_ranges)
+{
+	enum { N = 5000 };
+
+	for (int round = 0; round < 2; round++) {
+		OK(rvm_begin_transaction(&self->tid, restore));
+		for (int i = 0; i < N; i++)
+			SET(&self->tid, self->at + 3 * i, 7, 2);
+		OK(rvm_abort_transaction(&self->tid));
+		ASSERT_TRUE(all_are(self->at, 0, 3 * N));
+	}
+	OK(rvm_begin_transaction(&self->tid, restore));
+	SET(&self->tid, self->at, 8, 1);
+	OK(rvm_end_transaction(&self->tid, flush));
+	OK(rvm_truncate());
+	ASSERT_TRUE(file_is(self->f.segment, 0, 8, 1));
+	ASSERT_TRUE(file_is(self->f.segment, 1, 0, 3 * N));
+	OK(rvm_terminate());
+}
+
 /* An undo never leaves memory older than what another transaction committed since. */
 TEST_F(transaction, undo_keeps_commits_of_others)
 {
