@@ -85,7 +85,8 @@ static void find_threads(void)
 		threads.make_it_fail[threads.n] = open_of(e->d_name, "make-it-fail");
 		threads.n++;
 	}
-	closedir(dir);
+	if (dir)
+		closedir(dir);
 }
 
 /* To threads that have gone meanwhile it says nothing. */
