@@ -151,7 +151,6 @@ static struct rvm_log_write *begin_write(struct rvm_log *log, u64 position, u64 
 		write->state = 1;
 		WRITE_ONCE(log->issued, write->to);
 		log->log_writes++;
-		log->log_flushes++;
 		log->log_bytes += write->to - *from;
 	}
 	spin_unlock(&log->write_lock);

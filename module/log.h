@@ -113,7 +113,7 @@ struct rvm_log {
 	struct work_struct truncate_work;
 
 	/* Each counter changes under the lock of what it counts. */
-	u64 log_writes, log_flushes, log_bytes;			/* write_lock */
+	u64 log_writes, log_bytes;				/* write_lock */
 	u64 status_writes, status_bytes;			/* truncate_lock */
 	u64 segment_writes, segment_flushes, segment_bytes;	/* truncate_lock */
 	u64 commits, flush_commits, aborts, undone;		/* commit_lock */
