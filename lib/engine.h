@@ -43,6 +43,15 @@ struct rvm_region {
 	uint64_t users;			/* API layer: open transactions with ranges here */
 };
 
+/* What a mapping of that many bytes takes. */
+size_t rvm_whole_pages(uint64_t length);
+
+/*
+ * Take the region's memory away; what the caller chose stays memory, and is no
+ * longer the segment's.  False, with errno: it is as it was.
+ */
+bool rvm_unmap_memory(const struct rvm_region *region);
+
 /* An open transaction. The engine allocates it (begin), and end or abort frees it. */
 struct rvm_transaction {
 	struct rvm_log *log;

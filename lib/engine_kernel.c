@@ -362,16 +362,9 @@ static rvm_return_t kernel_close(struct rvm_log *base)
 
 /* --- regions ------------------------------------------------------------ */
 
-static size_t whole_pages(uint64_t length)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-
-	return (length + page - 1) & -page;
-}
-
 static void *map_segment(int fd, const struct rvm_map_request *request)
 {
-	return mmap(request->address, whole_pages(request->length), PROT_READ | PROT_WRITE,
+	return mmap(request->address, rvm_whole_pages(request->length), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | (request->address ? MAP_FIXED : 0), fd, request->offset);
 }
 
@@ -419,17 +412,8 @@ err:
 
 static rvm_return_t kernel_unmap(struct rvm_log *log, struct rvm_region *region)
 {
-	size_t length = whole_pages(region->length);
-	bool gone;
-
 	(void)log;
-	/* what the caller chose stays memory, and no longer the segment's */
-	if (region->address_given)
-		gone = mmap(region->address, length, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
-	else
-		gone = !munmap(region->address, length);
-	if (!gone)
+	if (!rvm_unmap_memory(region))
 		return code_of_errno();
 	free(region->name);
 	free(region);

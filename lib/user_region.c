@@ -20,11 +20,6 @@
 
 #include "lib/user.h"
 
-static size_t whole_pages(u64 length)
-{
-	return user_round_up(length, sysconf(_SC_PAGESIZE));
-}
-
 static int write_status(struct user_log *log)
 {
 	struct rvm_status *status = malloc(sizeof(*status));
@@ -166,7 +161,7 @@ static char *map_private(const struct rvm_map_request *request, int fd, char *be
 		errno = -fd;
 		return p;
 	}
-	p = mmap(beside, whole_pages(request->length), PROT_READ | PROT_WRITE,
+	p = mmap(beside, rvm_whole_pages(request->length), PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | (beside ? MAP_FIXED : 0), fd, request->offset);
 	close(fd);
 	return p;
@@ -174,7 +169,7 @@ static char *map_private(const struct rvm_map_request *request, int fd, char *be
 
 static char *map_copy(const struct rvm_map_request *request, int fd, char *beside, u64 max_read)
 {
-	size_t length = whole_pages(request->length);
+	size_t length = rvm_whole_pages(request->length);
 	char *p = mmap(beside, length, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | (beside ? MAP_FIXED : 0), -1, 0);
 	int error;
@@ -194,7 +189,7 @@ static char *map_copy(const struct rvm_map_request *request, int fd, char *besid
 static int fill(struct user_log *log, const struct rvm_map_request *request, int fd,
 		char **address)
 {
-	size_t length = whole_pages(request->length);
+	size_t length = rvm_whole_pages(request->length);
 	char *p, *beside = NULL;
 	int error;
 
@@ -268,16 +263,8 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 {
 	struct user_log *log = user_log_of(base);
 	struct user_region *r = (struct user_region *)region, **link;
-	size_t length = whole_pages(region->length);
-	bool gone;
 
-	/* what the caller chose stays memory, and no longer the segment's */
-	if (region->address_given)
-		gone = mmap(region->address, length, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
-	else
-		gone = !munmap(region->address, length);
-	if (!gone)
+	if (!rvm_unmap_memory(region))
 		return user_error(-errno);
 	for (link = &log->regions; *link != r; link = &(*link)->next)
 		;
