@@ -119,7 +119,7 @@ $(BUILD)/fuzz/obj/%.o: %.c Makefile
 	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) $(fuzz_flags) -c -o $@ $<
 	$(if $(filter lib/%,$<),objcopy $(foreach c,$(fuzz_calls),--redefine-sym $(c)=file_$(c)) $@)
 
-$(BUILD)/fuzz/recover: $(call fuzz_obj,$(wildcard lib/user*.c) lib/engine_user.c)
+$(BUILD)/fuzz/recover: $(call fuzz_obj,$(wildcard lib/user*.c) lib/engine.c lib/engine_user.c)
 $(fuzz_programs): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(call fuzz_obj,$(core_src))
 	$(FUZZ_CC) $(CFLAGS) $(fuzz_flags) -fsanitize=fuzzer -o $@ $^
 
