@@ -176,7 +176,7 @@ test-planted:	## plant bugs, and see that the crash tests find them
 	@tests/setup --all
 	@tests/planted/run
 
-coverage:	## how much of core, lib and module the tests execute; takes some 15 minutes
+coverage:	## how much of core, lib and module the tests execute; takes some 20 minutes
 	@tests/setup --all
 	@tests/coverage
 
