@@ -8,71 +8,21 @@
  */
 #include "fault.h"
 
-/* What is committed durably before each call, and the part that calls change. */
-#define USED		(3 * PAGE)
-#define MIDDLE		PAGE
-#define MIDDLE_LENGTH	2000ul
-
 /* So many errors are each followed by a call that works and a reopening; then one in so many. */
 #define FULL_CHECKS	8
 
-struct state {
-	struct world w;
-	bool devices;		/* log and segment are devices, whose requests fail as well */
-	int nth;		/* fail-nth, open */
-	int rvm, file;		/* descriptors for the call, or made by it */
-	int pipe[2];
-	unsigned char value;	/* the committed one; the middle may have the next */
-};
+static int nth;			/* fail-nth, open */
+static int pipe_fds[2];
 
 struct operation {
 	const char *name;
 	int (*prepare)(struct state *s);	/* all up to the call */
 	long (*run)(struct state *s);		/* the one call: -1 and errno */
 	bool (*unchanged)(struct state *s);	/* after it failed, if there is something to see */
-	enum { OLD, NEW, EITHER } middle;	/* what it has once the call has worked */
+	enum middle middle;
 };
 
-/* --- opening and closing -------------------------------------------------- */
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static void close_all(struct state *s)
-{
-	if (s->w.memory != MAP_FAILED)
-		munmap(s->w.memory, LENGTH);
-	if (s->w.area != MAP_FAILED)
-		munmap(s->w.area, AREA);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	close_fd(&s->w.segment);
-	close_fd(&s->w.log);
-	close_fd(&s->file);
-	close_fd(&s->rvm);
-}
-
-static int open_all(struct state *s)
-{
-	return open_world(&s->w) || set_truncate(s->w.log, 0) ? -1 : 0;
-}
-
-/* Nothing open, and a record in the log. */
-static int prepare_closed(struct state *s)
-{
-	if (open_all(s))
-		return -1;
-	s->value++;
-	set(s->w.area, s->w.memory, s->value, USED);
-	if (truncate_log(s->w.log) || commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH))
-		return -1;
-	close_all(s);
-	return 0;
-}
+/* --- before ---------------------------------------------------------------- */
 
 static int prepare_log(struct state *s)
 {
@@ -92,39 +42,14 @@ static int prepare_segment(struct state *s)
 	return s->w.log < 0 || s->file < 0 ? -1 : 0;
 }
 
-static int prepare_recover(struct state *s)
-{
-	if (prepare_segment(s))
-		return -1;
-	s->w.segment = segment(s->w.log, s->w.f.segment);
-	return s->w.segment < 0 ? -1 : 0;
-}
-
 static int prepare_map(struct state *s)
 {
 	return prepare_recover(s) ? -1 : recover(s->w.log, NULL, NULL);
 }
 
-/* None of its pages in memory, but pages for the tables that map it. */
-static int prepare_open(struct state *s)
-{
-	if (prepare_closed(s) || open_all(s) || truncate_log(s->w.log))
-		return -1;
-	close_all(s);
-	return open_all(s);
-}
-
 static int prepare_loaded(struct state *s)
 {
 	return prepare_open(s) || !all_are(s->w.memory, s->value, USED) ? -1 : 0;
-}
-
-static int prepare_transaction(struct state *s)
-{
-	if (prepare_open(s))
-		return -1;
-	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
-	return 0;
 }
 
 /* Of more ranges than an area has room for pieces at first. */
@@ -153,37 +78,9 @@ static int prepare_large(struct state *s)
 	return 0;
 }
 
-/* A log that has no room for the transaction. */
-static int prepare_full(struct state *s)
+static int prepare_full_unflushed(struct state *s)
 {
-	if (prepare_open(s))
-		return -1;
-	while (query(s->w.log).log_length - query(s->w.log).log_used > 40 * KIB) {
-		set(s->w.area, s->w.memory + USED, s->value, 32 * KIB);
-		if (commit(s->w.log, s->w.area, 0))
-			return -1;
-	}
-	set(s->w.area, s->w.memory + USED, s->value, 40 * KIB);
-	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
-	return 0;
-}
-
-static int prepare_committed(struct state *s)
-{
-	return prepare_transaction(s) ? -1 : commit(s->w.log, s->w.area, 0);
-}
-
-/* Only the log's descriptor is left. */
-static int prepare_close_log(struct state *s)
-{
-	if (prepare_committed(s))
-		return -1;
-	munmap(s->w.memory, LENGTH);
-	munmap(s->w.area, AREA);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	close_fd(&s->w.segment);
-	return 0;
+	return prepare_full(s, 0);
 }
 
 /* --- the calls ------------------------------------------------------------ */
@@ -237,11 +134,6 @@ static long run_set_options(struct state *s)
 	return set_truncate(s->w.log, 0);
 }
 
-static long run_recover(struct state *s)
-{
-	return recover(s->w.log, NULL, NULL);
-}
-
 static long run_map_area(struct state *s)
 {
 	s->w.area = map(s->w.log, AREA);
@@ -254,53 +146,22 @@ static long run_map_region(struct state *s)
 	return s->w.memory == MAP_FAILED ? -1 : 0;
 }
 
-static sigjmp_buf after_fault;
-
-static void on_fault(int signal)
-{
-	siglongjmp(after_fault, signal);
-}
-
-static long run_load(struct state *s)
-{
-	if (sigsetjmp(after_fault, 1)) {
-		errno = EFAULT;
-		return -1;
-	}
-	return *(volatile unsigned char *)s->w.memory == s->value ? 0 : -1;
-}
-
-static long run_store(struct state *s)
-{
-	if (sigsetjmp(after_fault, 1)) {
-		errno = EFAULT;
-		return -1;
-	}
-	*(volatile unsigned char *)s->w.memory = 99;
-	return 0;
-}
-
-/* The same two by a system call. */
+/* A load and a store by a system call. */
 static long run_copy_out(struct state *s)
 {
 	char byte;
 
-	return write(s->pipe[1], s->w.memory, 1) == 1 && read(s->pipe[0], &byte, 1) == 1 ? 0 : -1;
+	return write(pipe_fds[1], s->w.memory, 1) == 1 && read(pipe_fds[0], &byte, 1) == 1 ? 0 : -1;
 }
 
 static long run_copy_in(struct state *s)
 {
-	return pread(s->nth, s->w.memory + USED, 1, 0) == 1 ? 0 : -1;
+	return pread(nth, s->w.memory + USED, 1, 0) == 1 ? 0 : -1;
 }
 
 static long run_commit(struct state *s)
 {
 	return commit(s->w.log, s->w.area, 0);
-}
-
-static long run_commit_flush(struct state *s)
-{
-	return commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH);
 }
 
 static long run_abort(struct state *s)
@@ -311,16 +172,6 @@ static long run_abort(struct state *s)
 static long run_spill(struct state *s)
 {
 	return area_ioctl(s->w.log, RVM_IOC_SPILL, s->w.area->area);
-}
-
-static long run_flush(struct state *s)
-{
-	return flush_log(s->w.log);
-}
-
-static long run_truncate(struct state *s)
-{
-	return truncate_log(s->w.log);
 }
 
 static long run_unmap_area(struct state *s)
@@ -349,14 +200,6 @@ static long run_close_segment(struct state *s)
 	return close(fd);
 }
 
-static long run_close_log(struct state *s)
-{
-	int fd = s->w.log;
-
-	s->w.log = -1;
-	return close(fd);
-}
-
 /* --- what must hold afterwards -------------------------------------------- */
 
 /* The transaction is still open, and memory as its process left it. */
@@ -375,24 +218,6 @@ static bool still_mapped(struct state *s)
 	return all_are(s->w.memory, s->value, USED);
 }
 
-/* All is opened again: is what was committed there, and the middle old or new as a whole? */
-static bool reopens(struct state *s, int middle)
-{
-	bool is_old, is_new, ret;
-
-	close_all(s);
-	if (open_all(s))
-		return false;
-	is_old = all_are(s->w.memory + MIDDLE, s->value, MIDDLE_LENGTH);
-	is_new = all_are(s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
-	ret = all_are(s->w.memory, s->value, MIDDLE) &&
-	      all_are(s->w.memory + MIDDLE + MIDDLE_LENGTH, s->value,
-		      USED - MIDDLE - MIDDLE_LENGTH) &&
-	      (middle == OLD ? is_old : middle == NEW ? is_new : is_old || is_new);
-	close_all(s);
-	return ret;
-}
-
 /* Does the n-th point fail in the call?  It returns the call's result and errno. */
 static bool fails_at(struct state *s, const struct operation *o, unsigned int n, long *ret,
 		     int *error)
@@ -401,13 +226,13 @@ static bool fails_at(struct state *s, const struct operation *o, unsigned int n,
 	ssize_t length;
 
 	snprintf(text, sizeof(text), "%u", n);
-	if (write(s->nth, text, strlen(text)) < 0)
+	if (write(nth, text, strlen(text)) < 0)
 		abort();
 	*ret = o->run(s);
 	*error = errno;
 	/* this copies, too: where it fails, the call came to its end without */
-	length = pread(s->nth, text, sizeof(text) - 1, 0);
-	write(s->nth, "0", 1);
+	length = pread(nth, text, sizeof(text) - 1, 0);
+	write(nth, "0", 1);
 	return length > 0 && text[0] == '0';
 }
 
@@ -471,30 +296,15 @@ FIXTURE_VARIANT_ADD(fault, devices) { DEVICES };
 
 FIXTURE_SETUP(fault)
 {
-	struct sigaction action = { .sa_handler = on_fault };
-	struct state *s = &self->s;
-
-	WORKS(set_up_faults());
-	s->devices = variant->on == DEVICES;
-	WORKS(make_place(&s->w.f, variant->on));
-	s->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	WORKS(s->nth);
-	WORKS(pipe2(s->pipe, O_CLOEXEC));
-	sigaction(SIGBUS, &action, NULL);
-	sigaction(SIGSEGV, &action, NULL);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	s->w.log = -1;
-	s->w.segment = -1;
-	s->rvm = -1;
-	s->file = -1;
+	WORKS(set_up(&self->s, variant->on));
+	nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	WORKS(nth);
+	WORKS(pipe2(pipe_fds, O_CLOEXEC));
 }
 
 FIXTURE_TEARDOWN(fault)
 {
-	close_all(&self->s);
-	EXPECT_TRUE(module_is_free());
-	EXPECT_EQ(0, remove_place(&self->s.w.f, variant->on));
+	EXPECT_TRUE(take_down(&self->s, variant->on));
 }
 
 #define OPERATION(name, prepare, unchanged, middle)			\
@@ -534,7 +344,7 @@ OPERATION(close_log, prepare_close_log, NULL, NEW)
 #define run_commit_large	run_commit
 #define run_commit_full		run_commit_flush
 OPERATION(commit_large, prepare_large, still_open, NEW)
-OPERATION(commit_full, prepare_full, still_open, NEW)
+OPERATION(commit_full, prepare_full_unflushed, still_open, NEW)
 
 int main(int argc, char **argv)
 {

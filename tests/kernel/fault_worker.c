@@ -13,18 +13,7 @@
 
 #include <sys/resource.h>
 
-/* What is committed durably before each call, and the part that calls change. */
-#define USED		(3 * PAGE)
-#define MIDDLE		PAGE
-#define MIDDLE_LENGTH	2000ul
-
 #define QUIET		3	/* so many calls without a failure: there are no more points */
-
-struct state {
-	struct world w;
-	unsigned char value;	/* the committed one; the middle may have the next */
-	bool devices;
-};
 
 struct operation {
 	const char *name;
@@ -32,7 +21,7 @@ struct operation {
 	long (*run)(struct state *s);		/* the one call: -1 and errno */
 	bool limited;				/* by a task with a limit: a thread writes for it */
 	bool may_fail;				/* a thread can't do it later instead */
-	enum { OLD, NEW } middle;		/* what it has once the call has worked */
+	enum middle middle;
 };
 
 /* --- kernel threads -------------------------------------------------------- */
@@ -156,76 +145,10 @@ static int limit_files(bool limit)
 
 /* --- before ---------------------------------------------------------------- */
 
-static void close_all(struct state *s)
-{
-	if (s->w.memory != MAP_FAILED)
-		munmap(s->w.memory, LENGTH);
-	if (s->w.area != MAP_FAILED)
-		munmap(s->w.area, AREA);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	if (s->w.segment >= 0)
-		close(s->w.segment);
-	if (s->w.log >= 0)
-		close(s->w.log);
-	s->w.segment = -1;
-	s->w.log = -1;
-}
-
-static int open_all(struct state *s)
-{
-	return open_world(&s->w) || set_truncate(s->w.log, 0) ? -1 : 0;
-}
-
 static int commit_next(struct state *s, uint32_t flags)
 {
 	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
 	return commit(s->w.log, s->w.area, flags);
-}
-
-/* A record in the log. */
-static int prepare_record(struct state *s)
-{
-	if (open_all(s))
-		return -1;
-	s->value++;
-	set(s->w.area, s->w.memory, s->value, USED);
-	return commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH);
-}
-
-/* All but RECOVER. */
-static int prepare_recover(struct state *s)
-{
-	if (prepare_record(s))
-		return -1;
-	close_all(s);
-	s->w.log = attach(s->w.f.log);
-	if (s->w.log < 0)
-		return -1;
-	s->w.segment = segment(s->w.log, s->w.f.segment);
-	return s->w.segment < 0 ? -1 : 0;
-}
-
-/* Nothing in the log, and no page in memory. */
-static int prepare_open(struct state *s)
-{
-	if (prepare_record(s) || truncate_log(s->w.log))
-		return -1;
-	close_all(s);
-	return open_all(s);
-}
-
-static int prepare_transaction(struct state *s)
-{
-	if (prepare_open(s))
-		return -1;
-	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
-	return 0;
-}
-
-static int prepare_committed(struct state *s)
-{
-	return prepare_open(s) ? -1 : commit_next(s, 0);
 }
 
 /* More of it than the percentage at which truncation starts in run_background(). */
@@ -243,90 +166,7 @@ static int prepare_flushed(struct state *s)
 	return 0;
 }
 
-/* A log that has no room for the transaction, nor anything to write. */
-static int prepare_full(struct state *s)
-{
-	if (prepare_open(s))
-		return -1;
-	while (query(s->w.log).log_length - query(s->w.log).log_used > 40 * KIB) {
-		set(s->w.area, s->w.memory + USED, s->value, 32 * KIB);
-		if (commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH))
-			return -1;
-	}
-	set(s->w.area, s->w.memory + USED, s->value, 40 * KIB);
-	set(s->w.area, s->w.memory + MIDDLE, s->value + 1, MIDDLE_LENGTH);
-	return 0;
-}
-
-/* Only the log's descriptor is left, and what was not flushed. */
-static int prepare_close(struct state *s)
-{
-	if (prepare_committed(s))
-		return -1;
-	munmap(s->w.memory, LENGTH);
-	munmap(s->w.area, AREA);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	close(s->w.segment);
-	s->w.segment = -1;
-	return 0;
-}
-
 /* --- the calls ------------------------------------------------------------- */
-
-static sigjmp_buf after_fault;
-
-static void on_fault(int signal)
-{
-	siglongjmp(after_fault, signal);
-}
-
-static long run_load(struct state *s)
-{
-	if (sigsetjmp(after_fault, 1)) {
-		errno = EFAULT;
-		return -1;
-	}
-	return *(volatile unsigned char *)s->w.memory == s->value ? 0 : -1;
-}
-
-static long run_store(struct state *s)
-{
-	if (sigsetjmp(after_fault, 1)) {
-		errno = EFAULT;
-		return -1;
-	}
-	*(volatile unsigned char *)s->w.memory = 99;
-	return 0;
-}
-
-static long run_recover(struct state *s)
-{
-	return recover(s->w.log, NULL, NULL);
-}
-
-static long run_commit(struct state *s)
-{
-	return commit(s->w.log, s->w.area, RVM_COMMIT_FLUSH);
-}
-
-static long run_flush(struct state *s)
-{
-	return flush_log(s->w.log);
-}
-
-static long run_truncate(struct state *s)
-{
-	return truncate_log(s->w.log);
-}
-
-static long run_close(struct state *s)
-{
-	int fd = s->w.log;
-
-	s->w.log = -1;
-	return close(fd);
-}
 
 /* By the worker: it has come to its end when the count says so, or never. */
 static long run_background(struct state *s)
@@ -344,23 +184,7 @@ static long run_background(struct state *s)
 	return -1;
 }
 
-/* --- what must hold afterwards ---------------------------------------------- */
-
-/* All is opened again, and what was committed is there. */
-static bool reopens(struct state *s, int middle)
-{
-	bool ret;
-
-	close_all(s);
-	if (open_all(s))
-		return false;
-	ret = all_are(s->w.memory, s->value, MIDDLE) &&
-	      all_are(s->w.memory + MIDDLE, s->value + (middle == NEW), MIDDLE_LENGTH) &&
-	      all_are(s->w.memory + MIDDLE + MIDDLE_LENGTH, s->value,
-		      USED - MIDDLE - MIDDLE_LENGTH);
-	close_all(s);
-	return ret;
-}
+/* --- each point ------------------------------------------------------------ */
 
 /* How many failures there were. */
 static unsigned int try_all(struct __test_metadata *_metadata, struct state *s,
@@ -414,26 +238,13 @@ FIXTURE_VARIANT_ADD(worker, devices) { DEVICES };
 
 FIXTURE_SETUP(worker)
 {
-	struct sigaction action = { .sa_handler = on_fault };
-	struct state *s = &self->s;
-
-	WORKS(set_up_faults());
-	WORKS(make_place(&s->w.f, variant->on));
-	s->devices = variant->on == DEVICES;
-	sigaction(SIGBUS, &action, NULL);
-	sigaction(SIGSEGV, &action, NULL);
-	s->w.memory = MAP_FAILED;
-	s->w.area = MAP_FAILED;
-	s->w.log = -1;
-	s->w.segment = -1;
+	WORKS(set_up(&self->s, variant->on));
 }
 
 FIXTURE_TEARDOWN(worker)
 {
 	fail_threads(0);
-	close_all(&self->s);
-	EXPECT_TRUE(module_is_free());
-	EXPECT_EQ(0, remove_place(&self->s.w.f, variant->on));
+	EXPECT_TRUE(take_down(&self->s, variant->on));
 }
 
 /* Each point of the threads' work, once. */
@@ -444,10 +255,10 @@ TEST_F(worker, each_point)
 		{ "store", prepare_open, run_store, false, true, OLD },
 		{ "recover", prepare_recover, run_recover, false, true, OLD },
 		{ "recover, limited", prepare_recover, run_recover, true, true, OLD },
-		{ "commit", prepare_transaction, run_commit, true, false, NEW },
+		{ "commit", prepare_transaction, run_commit_flush, true, false, NEW },
 		{ "flush", prepare_committed, run_flush, true, false, NEW },
 		{ "truncate", prepare_committed, run_truncate, true, false, NEW },
-		{ "close", prepare_close, run_close, true, false, NEW },
+		{ "close", prepare_close_log, run_close_log, true, false, NEW },
 		{ "background", prepare_flushed, run_background, false, true, NEW },
 	};
 	unsigned int i, fired = 0;
@@ -548,7 +359,7 @@ TEST_F(worker, full_and_short_of_memory)
 
 	if (variant->on != EXT4)
 		return;		/* the others need no memory to write again */
-	ASSERT_EQ(0, prepare_full(s));
+	ASSERT_EQ(0, prepare_full(s, RVM_COMMIT_FLUSH));
 	/* open before: then that would fail, too */
 	WORKS(myself = open("/proc/thread-self/make-it-fail", O_RDWR | O_CLOEXEC));
 	WORKS(fail_threads(100));
@@ -607,7 +418,7 @@ TEST_F(worker, no_log_write)
 	FAILS(EIO, commit_next(s, 0));
 	ASSERT_TRUE(reopens(s, OLD));
 	ASSERT_EQ(0, prepare_transaction(s));
-	WORKS(run_commit(s));
+	WORKS(run_commit_flush(s));
 	ASSERT_TRUE(reopens(s, NEW));
 }
 
