@@ -399,6 +399,19 @@ TEST_F(api, address_given)
 	OK(rvm_unmap(&region));
 	EXPECT_TRUE(all_are(region.vmaddr, 0, 3 * PAGE));
 	EXPECT_EQ(0, munmap(region.vmaddr, 3 * PAGE));
+
+	/* and where malloc or mmap would put the next */
+	room = mmap(NULL, 32 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, room);
+	EXPECT_EQ(0, munmap(room, 32 * PAGE));
+	for (int i = 0; i < 30; i++) {
+		region.vmaddr = room + i * PAGE;
+		OK(rvm_map(&region, NULL));
+		ASSERT_EQ(room + i * PAGE, region.vmaddr);
+		EXPECT_TRUE(all_are(region.vmaddr, 12, 10000)) TH_LOG("page %d", i);
+		OK(rvm_unmap(&region));
+		EXPECT_EQ(0, munmap(region.vmaddr, 3 * PAGE));
+	}
 	OK(rvm_terminate());
 }
 

@@ -141,6 +141,26 @@ TEST_F(truncate, several_segments)
 	OK(rvm_terminate());
 }
 
+/* More at once than an engine holds in memory, in pieces that share pages, and older ones under them. */
+TEST_F(truncate, much_at_once)
+{
+	enum { N = 160, PIECE = 40000 };
+
+	ASSERT_TRUE(make_file(self->f.segment, N * PIECE, 200));
+	BEGIN(16 * MIB, 0);
+	for (int i = 0; i < N; i++) {
+		OK(commit_bytes(self->at + i * PIECE, 201, 100, variant->mode));
+		OK(commit_bytes(self->at + i * PIECE + 10, i, PIECE - 10, variant->mode));
+	}
+	OK(rvm_truncate());
+	EXPECT_TRUE(log_empty());
+	for (int i = 0; i < N; i++) {
+		ASSERT_TRUE(file_is(self->f.segment, i * PIECE, 201, 10));
+		ASSERT_TRUE(file_is(self->f.segment, i * PIECE + 10, i, PIECE - 10));
+	}
+	OK(rvm_terminate());
+}
+
 /* Wait, however long it takes: the harness has a limit. */
 #define EVENTUALLY(condition)	while (!(condition)) usleep(1000)
 
