@@ -541,44 +541,6 @@ TEST_F(rvm, too_big)
 	WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
 }
 
-/* A transaction that is larger than what the kernel keeps of the log in memory. */
-TEST_F(rvm, larger_than_the_ring)
-{
-	const unsigned long length = 3 * MIB;
-	struct world *w = &self->w;
-	char path[200], *memory;
-	unsigned int i;
-	int fd;
-
-	path_of(path, w, "large");
-	WORKS(make_file(path, length, 0));
-	small_log(_metadata, w, 8 * MIB);
-	WORKS(fd = segment(w->log, path));
-	memory = map(fd, length);
-	ASSERT_NE(MAP_FAILED, memory);
-	for (i = 1; i < 6; i++) {
-		declare_no_restore(w->area, memory, length);
-		memset(memory, i, length);
-		set(w->area, w->memory, i, 1000);
-		WORKS(commit(w->log, w->area, i % 2 ? RVM_COMMIT_FLUSH : 0));
-	}
-	close_world(w);
-	munmap(memory, length);
-	close(fd);
-
-	WORKS(w->log = attach(w->f.log));
-	WORKS(fd = segment(w->log, path));
-	WORKS(w->segment = segment(w->log, w->f.segment));
-	WORKS(recover(w->log, NULL, NULL));
-	memory = map(fd, length);
-	ASSERT_TRUE(all_are(memory, 5, length));
-	w->memory = map(w->segment, LENGTH);
-	w->area = map(w->log, AREA);
-	ASSERT_TRUE(all_are(w->memory, 5, 1000));
-	munmap(memory, length);
-	close(fd);
-}
-
 /* --- disks -------------------------------------------------------------- */
 
 static void mount_small(struct __test_metadata *_metadata, struct world *w, char *dir,
