@@ -88,7 +88,7 @@ class Test:
         """Exit status and output of a shell script in a VM that has the file systems."""
         loads = [word for name in ("loop", *self.filesystems) for word in ("-M", name)]
         done = subprocess.run([f"{TOP}/tests/vm/run", "-k", kernel, "-m", "512", "-t", "3600", *loads, *options,
-                               "--", "sh", "-c", script], stdout=subprocess.PIPE,
+                               "--", "sh", "-c", "exec 2>&1\n" + script], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
         return done.returncode, done.stdout
 

@@ -167,7 +167,8 @@ class Harness:
             for module in disks.modules():
                 options += ["-M", module]
             script = disks.script(self.folder) + script
+        # by one line: what comes by two may arrive in pieces between each other
         done = subprocess.run([f"{TOP}/tests/vm/run", "-k", kernel, "-m", "512", *options, "--",
-                               "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               "sh", "-c", "exec 2>&1\n" + script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", check=False)
         return done.returncode, done.stdout

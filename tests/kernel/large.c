@@ -12,97 +12,102 @@
 #define RECORDS		3u
 
 /* A world, and beside it a large segment on a file system of its own. */
-FIXTURE(large) {
+struct large {
 	struct world w;
-	char folder[200], path[220];
+	char folder[240], path[250];
 	int fd;
 	char *memory;
 	struct rvm_area_header *area;
 };
 
-#define SELF	struct __test_metadata *_metadata, FIXTURE_DATA(large) *self
+FIXTURE(large) { struct large l; };
 
 /* All but the world's segment, unless that is wanted; without RECOVER and what comes after. */
-static void attach_all(SELF, bool both)
+static void attach_all(struct __test_metadata *_metadata, struct large *l, bool both)
 {
-	WORKS(self->w.log = attach(self->w.f.log));
-	WORKS(self->fd = segment(self->w.log, self->path));
+	WORKS(l->w.log = attach(l->w.f.log));
+	WORKS(l->fd = segment(l->w.log, l->path));
 	if (both)
-		WORKS(self->w.segment = segment(self->w.log, self->w.f.segment));
+		WORKS(l->w.segment = segment(l->w.log, l->w.f.segment));
 }
 
-static void map_all(SELF)
+static void map_all(struct __test_metadata *_metadata, struct large *l)
 {
-	WORKS(set_truncate(self->w.log, 0));
-	self->memory = map(self->fd, PAGES * PAGE);
-	self->area = map(self->w.log, RVM_AREA_MAX);
-	self->w.memory = map(self->w.segment, LENGTH);
-	self->w.area = map(self->w.log, AREA);
-	ASSERT_NE(MAP_FAILED, self->memory);
-	ASSERT_NE(MAP_FAILED, (void *)self->area);
-	ASSERT_NE(MAP_FAILED, self->w.memory);
-	ASSERT_NE(MAP_FAILED, (void *)self->w.area);
+	WORKS(set_truncate(l->w.log, 0));
+	l->memory = map(l->fd, PAGES * PAGE);
+	l->area = map(l->w.log, RVM_AREA_MAX);
+	l->w.memory = map(l->w.segment, LENGTH);
+	l->w.area = map(l->w.log, AREA);
+	ASSERT_NE(MAP_FAILED, l->memory);
+	ASSERT_NE(MAP_FAILED, (void *)l->area);
+	ASSERT_NE(MAP_FAILED, l->w.memory);
+	ASSERT_NE(MAP_FAILED, (void *)l->w.area);
 }
 
-static void detach_all(FIXTURE_DATA(large) *self)
+static void detach_all(struct large *l)
 {
-	munmap(self->memory, PAGES * PAGE);
-	munmap(self->area, RVM_AREA_MAX);
-	close(self->fd);
-	close_world(&self->w);
+	munmap(l->memory, PAGES * PAGE);
+	munmap(l->area, RVM_AREA_MAX);
+	close(l->fd);
+	close_world(&l->w);
 }
 
 FIXTURE_SETUP(large)
 {
-	struct world *w = &self->w;
+	struct large *l = &self->l;
+	struct world *w = &l->w;
 
 	ASSERT_TRUE(module_is_free());
 	WORKS(make_files(&w->f, 8 * MIB));
-	snprintf(self->folder, sizeof(self->folder), "%s/small", w->f.dir);
-	snprintf(self->path, sizeof(self->path), "%s/segment", self->folder);
-	WORKS(mkdir(self->folder, 0700));
-	WORKS(mount("small", self->folder, "tmpfs", 0, "size=100M"));
-	WORKS(close(open(self->path, O_CREAT | O_RDWR | O_CLOEXEC, 0600)));
-	WORKS(truncate(self->path, PAGES * PAGE));
-	attach_all(_metadata, self, true);
+	snprintf(l->folder, sizeof(l->folder), "%s/small", w->f.dir);
+	snprintf(l->path, sizeof(l->path), "%s/segment", l->folder);
+	WORKS(mkdir(l->folder, 0700));
+	WORKS(mount("small", l->folder, "tmpfs", 0, "size=100M"));
+	WORKS(close(open(l->path, O_CREAT | O_RDWR | O_CLOEXEC, 0600)));
+	WORKS(truncate(l->path, PAGES * PAGE));
+	attach_all(_metadata, l, true);
 	WORKS(recover(w->log, NULL, NULL));
-	map_all(_metadata, self);
+	map_all(_metadata, l);
 }
 
 FIXTURE_TEARDOWN(large)
 {
-	detach_all(self);
-	EXPECT_EQ(0, umount(self->folder));
-	remove_files(&self->w.f);
+	struct large *l = &self->l;
+
+	detach_all(l);
+	EXPECT_EQ(0, umount(l->folder));
+	remove_files(&l->w.f);
 }
 
 /* --- transactions --------------------------------------------------------- */
 
-static void commit_large(SELF, int value, uint32_t flags)
+static void commit_large(struct __test_metadata *_metadata, struct large *l, int value,
+			 uint32_t flags)
 {
-	declare_no_restore(self->w.area, self->memory, LARGE);
-	memset(self->memory, value, LARGE);
-	set(self->w.area, self->w.memory, value, 1000);
-	WORKS(commit(self->w.log, self->w.area, flags));
+	declare_no_restore(l->w.area, l->memory, LARGE);
+	memset(l->memory, value, LARGE);
+	set(l->w.area, l->w.memory, value, 1000);
+	WORKS(commit(l->w.log, l->w.area, flags));
 }
 
-static void reopen(SELF)
+static void reopen(struct __test_metadata *_metadata, struct large *l)
 {
-	detach_all(self);
-	attach_all(_metadata, self, true);
-	WORKS(recover(self->w.log, NULL, NULL));
-	map_all(_metadata, self);
+	detach_all(l);
+	attach_all(_metadata, l, true);
+	WORKS(recover(l->w.log, NULL, NULL));
+	map_all(_metadata, l);
 }
 
 TEST_F(large, transactions)
 {
+	struct large *l = &self->l;
 	unsigned int i;
 
 	for (i = 1; i < 6; i++)
-		commit_large(_metadata, self, i, i % 2 ? RVM_COMMIT_FLUSH : 0);
-	reopen(_metadata, self);
-	ASSERT_TRUE(all_are(self->memory, 5, LARGE));
-	ASSERT_TRUE(all_are(self->w.memory, 5, 1000));
+		commit_large(_metadata, l, i, i % 2 ? RVM_COMMIT_FLUSH : 0);
+	reopen(_metadata, l);
+	ASSERT_TRUE(all_are(l->memory, 5, LARGE));
+	ASSERT_TRUE(all_are(l->w.memory, 5, 1000));
 }
 
 /*
@@ -111,7 +116,8 @@ TEST_F(large, transactions)
  */
 TEST_F(large, transaction_after_unflushed)
 {
-	struct world *w = &self->w;
+	struct large *l = &self->l;
+	struct world *w = &l->w;
 	unsigned int i;
 
 	for (i = 0; i < 22; i++) {
@@ -119,32 +125,32 @@ TEST_F(large, transaction_after_unflushed)
 		set(w->area, w->memory + 31000, i + 2, 30000);
 		WORKS(commit(w->log, w->area, i < 10 ? RVM_COMMIT_FLUSH : 0));
 	}
-	commit_large(_metadata, self, 9, 0);
+	commit_large(_metadata, l, 9, 0);
 	WORKS(flush_log(w->log));
-	reopen(_metadata, self);
+	reopen(_metadata, l);
 	ASSERT_TRUE(all_are(w->memory, 9, 1000));
 	ASSERT_TRUE(all_are(w->memory + 1000, 22, 30000));
 	ASSERT_TRUE(all_are(w->memory + 31000, 23, 30000));
-	ASSERT_TRUE(all_are(self->memory, 9, LARGE));
+	ASSERT_TRUE(all_are(l->memory, 9, LARGE));
 }
 
 /* --- recoveries ----------------------------------------------------------- */
 
 /* Each changes every page; the world's segment has a record between the first and the others. */
-static void commit_records(SELF)
+static void commit_records(struct __test_metadata *_metadata, struct large *l)
 {
-	struct world *w = &self->w;
+	struct world *w = &l->w;
 	unsigned long page;
 	unsigned int i;
 
 	for (i = 0; i < RECORDS; i++) {
 		for (page = 0; page < PAGES; page++) {
-			char *at = self->memory + page * PAGE + i * 8;
+			char *at = l->memory + page * PAGE + i * 8;
 
-			declare_no_restore(self->area, at, 8);
+			declare_no_restore(l->area, at, 8);
 			memset(at, page + i, 8);
 		}
-		WORKS(commit(w->log, self->area, RVM_COMMIT_FLUSH));
+		WORKS(commit(w->log, l->area, RVM_COMMIT_FLUSH));
 		if (!i) {
 			set(w->area, w->memory, 7, 100);
 			WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
@@ -152,14 +158,14 @@ static void commit_records(SELF)
 	}
 }
 
-static void check_segment(SELF)
+static void check_segment(struct __test_metadata *_metadata, struct large *l)
 {
 	char *content = malloc(PAGES * PAGE);
 	unsigned long page;
 	unsigned int i;
 	int fd;
 
-	WORKS(fd = open(self->path, O_RDONLY | O_CLOEXEC));
+	WORKS(fd = open(l->path, O_RDONLY | O_CLOEXEC));
 	ASSERT_EQ((ssize_t)(PAGES * PAGE), read(fd, content, PAGES * PAGE));
 	close(fd);
 	for (page = 0; page < PAGES; page++) {
@@ -174,52 +180,54 @@ static void check_segment(SELF)
 /* In steps, each of which writes to the segment; what is missing keeps its records. */
 TEST_F(large, recovery)
 {
+	struct large *l = &self->l;
 	uint64_t applied, kept;
 
-	commit_records(_metadata, self);
-	detach_all(self);
-	attach_all(_metadata, self, false);
-	WORKS(recover(self->w.log, &applied, &kept));
+	commit_records(_metadata, l);
+	detach_all(l);
+	attach_all(_metadata, l, false);
+	WORKS(recover(l->w.log, &applied, &kept));
 	EXPECT_EQ(RECORDS, applied);
 	EXPECT_EQ(1, kept);
-	EXPECT_LT(1, query(self->w.log).truncations);
-	check_segment(_metadata, self);
-	close(self->fd);
-	close(self->w.log);
+	EXPECT_LT(1, query(l->w.log).truncations);
+	check_segment(_metadata, l);
+	close(l->fd);
+	close(l->w.log);
 
-	attach_all(_metadata, self, true);
-	WORKS(recover(self->w.log, &applied, &kept));
+	attach_all(_metadata, l, true);
+	WORKS(recover(l->w.log, &applied, &kept));
 	EXPECT_EQ(RECORDS, applied);	/* those behind the one that was kept, and that */
 	EXPECT_EQ(0, kept);
-	check_segment(_metadata, self);
-	map_all(_metadata, self);
-	ASSERT_TRUE(all_are(self->w.memory, 7, 100));
+	check_segment(_metadata, l);
+	map_all(_metadata, l);
+	ASSERT_TRUE(all_are(l->w.memory, 7, 100));
 }
 
 /* A step that fails: all is still in the log, and the next RECOVER begins anew. */
 TEST_F(large, failed_recovery)
 {
+	struct large *l = &self->l;
 	uint64_t applied, kept;
 
-	commit_records(_metadata, self);
-	detach_all(self);
+	commit_records(_metadata, l);
+	detach_all(l);
 	/* the segment is all holes yet */
-	WORKS(mount("small", self->folder, "tmpfs", MS_REMOUNT, "size=8M"));
-	attach_all(_metadata, self, true);
-	FAILS(ENOSPC, recover(self->w.log, NULL, NULL));
-	FAILS(ENOSPC, recover(self->w.log, NULL, NULL));
-	close(self->w.segment);
-	close(self->fd);
-	close(self->w.log);
-	attach_all(_metadata, self, true);
-	FAILS(ENOSPC, recover(self->w.log, NULL, NULL));
-	WORKS(mount("small", self->folder, "tmpfs", MS_REMOUNT, "size=100M"));
-	WORKS(recover(self->w.log, &applied, &kept));
+	WORKS(mount("small", l->folder, "tmpfs", MS_REMOUNT, "size=8M"));
+	attach_all(_metadata, l, true);
+	FAILS(ENOSPC, recover(l->w.log, NULL, NULL));
+	FAILS(ENOSPC, recover(l->w.log, NULL, NULL));
+	close(l->w.segment);
+	close(l->fd);
+	close(l->w.log);
+	attach_all(_metadata, l, true);
+	FAILS(ENOSPC, recover(l->w.log, NULL, NULL));
+	WORKS(mount("small", l->folder, "tmpfs", MS_REMOUNT, "size=100M"));
+	WORKS(recover(l->w.log, &applied, &kept));
 	EXPECT_EQ(RECORDS + 1, applied);
 	EXPECT_EQ(0, kept);
-	check_segment(_metadata, self);
-	map_all(_metadata, self);
-	ASSERT_TRUE(all_are(self->w.memory, 7, 100));
+	check_segment(_metadata, l);
+	map_all(_metadata, l);
+	ASSERT_TRUE(all_are(l->w.memory, 7, 100));
 }
 
 TEST_HARNESS_MAIN
