@@ -70,28 +70,28 @@ static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, i
 	return ret;
 }
 
-static ssize_t direct_read_page(struct rvm_file *f, struct page *page, size_t length, u64 offset)
+static ssize_t direct_read(struct rvm_file *f, const struct bio_vec *pages, size_t length,
+			   u64 offset)
 {
-	struct bio_vec piece = { .bv_page = page, .bv_len = length };
 	struct iov_iter iter;
 
-	iov_iter_bvec(&iter, READ, &piece, 1, length);
+	iov_iter_bvec(&iter, READ, pages, DIV_ROUND_UP(length, PAGE_SIZE), length);
 	return kiocb_io(f, &iter, offset, IOCB_DIRECT, false);
 }
 
 /* A real read: some file systems advertise direct I/O and then refuse it. */
 static bool probe_direct(struct rvm_file *f)
 {
-	struct page *page;
+	struct bio_vec piece;
 	ssize_t ret;
 
 	if (!(f->file->f_mode & FMODE_CAN_ODIRECT))
 		return false;
-	page = alloc_page(GFP_KERNEL);
-	if (!page)
+	bvec_set_page(&piece, alloc_page(GFP_KERNEL), f->block, 0);
+	if (!piece.bv_page)
 		return false;
-	ret = direct_read_page(f, page, f->block, 0);
-	put_page(page);
+	ret = direct_read(f, &piece, f->block, 0);
+	put_page(piece.bv_page);
 	return ret >= 0;
 }
 
@@ -188,28 +188,44 @@ static int bio_io(struct rvm_file *f, const struct bio_vec *pages, u32 skip, siz
 	return ret;
 }
 
-int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset)
+/* What direct I/O can't read goes through the page cache of the file's own. */
+static int read_regular(struct rvm_file *f, const struct bio_vec *pages, size_t length,
+			u64 offset)
 {
-	u64 left = i_size_read(f->file->f_mapping->host);
-	size_t length;
+	size_t direct = f->direct ? round_down(length, PAGE_SIZE) : 0, at;
 	ssize_t ret;
 
-	if (offset >= left)
-		return -EIO;	/* the file has been cut short under us */
-	length = min_t(u64, PAGE_SIZE, left - offset);
-
-	if (f->bdev) {
-		struct bio_vec piece = { .bv_page = page };
-
-		ret = bio_io(f, &piece, 0, length, offset, REQ_OP_READ | REQ_SYNC);
-	} else if (f->direct && length == PAGE_SIZE) {
-		ret = direct_read_page(f, page, length, offset);
-		ret = ret < 0 ? ret : ret == length ? 0 : -EIO;
-	} else {
-		ret = rvm_file_read(f, page_address(page), length, offset);
+	if (direct) {
+		ret = direct_read(f, pages, direct, offset);
+		if (ret != direct)
+			return ret < 0 ? ret : -EIO;
 	}
+	for (at = direct; at < length; at += PAGE_SIZE) {
+		ret = rvm_file_read(f, page_address(pages[at >> PAGE_SHIFT].bv_page),
+				    min_t(size_t, length - at, PAGE_SIZE), offset + at);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int rvm_file_read_pages(struct rvm_file *f, const struct bio_vec *pages, unsigned int n,
+			u64 offset)
+{
+	u64 end = i_size_read(f->file->f_mapping->host);
+	size_t length = (size_t)n << PAGE_SHIFT, last = length - PAGE_SIZE;
+	int ret;
+
+	if (offset + last >= end)
+		return -EIO;	/* the file has been cut short under us */
+	length = min_t(u64, length, end - offset);
+	if (f->bdev)
+		ret = bio_io(f, pages, 0, length, offset, REQ_OP_READ | REQ_SYNC);
+	else
+		ret = read_regular(f, pages, length, offset);
 	if (!ret)
-		memset(page_address(page) + length, 0, PAGE_SIZE - length);
+		memset(page_address(pages[n - 1].bv_page) + (length - last), 0,
+		       PAGE_SIZE - (length - last));
 	return ret;
 }
 

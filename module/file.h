@@ -24,6 +24,8 @@ struct rvm_file {
 #define RVM_WRITE_DURABLE	BIT(0)	/* on stable storage when it returns */
 #define RVM_WRITE_PREFLUSH	BIT(1)	/* and everything written before it, first */
 
+#define RVM_READ_MAX		BIO_MAX_VECS
+
 /* What two descriptors of the same file have in common: identifies it. */
 static inline struct inode *rvm_file_key(struct file *file)
 {
@@ -40,8 +42,12 @@ void rvm_file_close(struct rvm_file *f);
 /* Read exactly length bytes into kernel memory of any kind; past the end is -EIO. */
 int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset);
 
-/* Read into one page; what lies past the end reads as zeros. */
-int rvm_file_read_page(struct rvm_file *f, struct page *page, u64 offset);
+/*
+ * Read into n whole pages, at most RVM_READ_MAX; what lies past the end in the
+ * last reads as zeros.
+ */
+int rvm_file_read_pages(struct rvm_file *f, const struct bio_vec *pages, unsigned int n,
+			u64 offset);
 
 /*
  * Write length bytes from whole pages, of the first all but `skip` bytes.  Offset,

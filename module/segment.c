@@ -37,28 +37,54 @@ static struct file_system_type rvm_fs_type = {
 
 /* --- pages -------------------------------------------------------------- */
 
-static int read_folio(struct rvm_segment *segment, struct folio *folio)
-{
-	int ret = rvm_file_read_page(&segment->file, folio_page(folio, 0), folio_pos(folio));
+/* Adjacent pages of a segment, locked, on their way from its file. */
+struct rvm_read {
+	struct work_struct work;
+	struct rvm_segment *segment;
+	u64 offset;
+	unsigned int n;
+	struct bio_vec pages[];
+};
 
-	if (!ret)
-		folio_mark_uptodate(folio);
-	folio_unlock(folio);
+/* With the last page unlocked the segment may go. */
+static int do_read(struct rvm_read *read)
+{
+	int ret = rvm_file_read_pages(&read->segment->file, read->pages, read->n, read->offset);
+	unsigned int i;
+
+	for (i = 0; i < read->n; i++) {
+		struct folio *folio = page_folio(read->pages[i].bv_page);
+
+		if (!ret)
+			folio_mark_uptodate(folio);
+		folio_unlock(folio);
+	}
+	kfree(read);
 	return ret;
 }
 
-struct read_work {
-	struct work_struct work;
-	struct rvm_segment *segment;
-	struct folio *folio;
-};
-
 static void do_read_work(struct work_struct *work)
 {
-	struct read_work *w = container_of(work, struct read_work, work);
+	do_read(container_of(work, struct rvm_read, work));
+}
 
-	read_folio(w->segment, w->folio);
-	kfree(w);
+static struct rvm_read *alloc_read(struct rvm_segment *segment, u64 offset, unsigned int n,
+				   gfp_t gfp)
+{
+	struct rvm_read *read = kmalloc(struct_size(read, pages, n), gfp);
+
+	if (!read)
+		return NULL;
+	INIT_WORK(&read->work, do_read_work);
+	read->segment = segment;
+	read->offset = offset;
+	read->n = 0;
+	return read;
+}
+
+static void add_folio(struct rvm_read *read, struct folio *folio)
+{
+	bvec_set_page(&read->pages[read->n++], folio_page(folio, 0), PAGE_SIZE, 0);
 }
 
 /*
@@ -70,24 +96,49 @@ static void do_read_work(struct work_struct *work)
 static int rvm_segment_read_folio(struct file *file, struct folio *folio)
 {
 	struct rvm_segment *segment = folio->mapping->host->i_private;
-	struct read_work *w;
+	struct rvm_read *read = alloc_read(segment, folio_pos(folio), 1, GFP_KERNEL);
 
-	if (segment->file.bdev)
-		return read_folio(segment, folio);
-	w = kmalloc(sizeof(*w), GFP_KERNEL);
-	if (!w) {
+	if (!read) {
 		folio_unlock(folio);
 		return -ENOMEM;
 	}
-	INIT_WORK(&w->work, do_read_work);
-	w->segment = segment;
-	w->folio = folio;
-	rvm_file_queue(&w->work);
+	add_folio(read, folio);
+	if (segment->file.bdev)
+		return do_read(read);
+	rvm_file_queue(&read->work);
 	return 0;
+}
+
+/* By a thread on devices, too: most of it nobody waits for.  What is not taken is dropped. */
+static void rvm_segment_readahead(struct readahead_control *ahead)
+{
+	struct rvm_segment *segment = ahead->mapping->host->i_private;
+	gfp_t gfp = readahead_gfp_mask(ahead->mapping);
+	struct rvm_read *read = NULL;
+	struct folio *folio;
+
+	while ((folio = readahead_folio(ahead))) {
+		if (!read)
+			read = alloc_read(segment, folio_pos(folio),
+					  min_t(unsigned int, readahead_count(ahead), RVM_READ_MAX),
+					  gfp);
+		if (!read) {
+			folio_unlock(folio);
+			return;
+		}
+		add_folio(read, folio);
+		if (read->n == RVM_READ_MAX) {
+			rvm_file_queue(&read->work);
+			read = NULL;
+		}
+	}
+	if (read)
+		rvm_file_queue(&read->work);
 }
 
 static const struct address_space_operations rvm_segment_aops = {
 	.read_folio	= rvm_segment_read_folio,
+	.readahead	= rvm_segment_readahead,
 	.dirty_folio	= noop_dirty_folio,
 	.migrate_folio	= filemap_migrate_folio,
 };
@@ -465,6 +516,8 @@ static struct file *make_file(struct rvm_segment *segment, bool writable)
 		iput(segment->inode);
 		return file;
 	}
+	/* As much as its device or file system would read ahead, were the file mapped itself. */
+	file->f_ra.ra_pages = segment->file.file->f_ra.ra_pages;
 	segment->descriptors++;
 	rvm_log_get(segment->log);
 	return file;

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Description: a segment's pages: they come when they are needed, and some more
+ * with them; they go when memory is wanted and nothing in them would be lost.  On
+ * a null_blk device, whose requests the kernel counts, or in a file on one.
+ */
+#include "null_blk.h"
+
+#include <setjmp.h>
+#include <sys/mount.h>
+
+#define SIZE		(16 * MIB)
+#define PAGES		(SIZE / PAGE)
+#define LAST		100ul		/* bytes of a file's last page */
+#define SECTORS		(PAGE / 512)
+
+FIXTURE(paging) {
+	struct world w;
+	unsigned char *memory;		/* the whole segment */
+};
+
+/* What page i has at its start. */
+static unsigned long content(unsigned long i)
+{
+	return (i + 1) * 0x9e3779b97f4a7c15ul;
+}
+
+static int fill(const char *path, ssize_t length)
+{
+	char *buffer = calloc(1, SIZE);
+	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600), ret;
+	unsigned long i;
+
+	for (i = 0; i < PAGES; i++)
+		*(unsigned long *)(buffer + i * PAGE) = content(i);
+	ret = pwrite(fd, buffer, length, 0) == length && !fsync(fd) ? 0 : -1;
+	close(fd);
+	free(buffer);
+	return ret;
+}
+
+/* --- memory ---------------------------------------------------------------- */
+
+#define GROUPS	"/sys/fs/cgroup"
+#define GROUP	GROUPS "/rvm-test"
+
+/* A cgroup for this process alone. */
+static int enter_group(void)
+{
+	if (mount("cgroup2", GROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		return -1;
+	return write_text(GROUPS "/cgroup.subtree_control", "+memory") || mkdir(GROUP, 0700) ||
+	       write_text(GROUP "/cgroup.procs", "0") ? -1 : 0;
+}
+
+static int leave_group(void)
+{
+	return write_text(GROUPS "/cgroup.procs", "0") || rmdir(GROUP) ? -1 : 0;
+}
+
+/* Bytes of that kind that the group is charged for. */
+static unsigned long charged(const char *kind)
+{
+	FILE *file = fopen(GROUP "/memory.stat", "re");
+	unsigned long bytes = ~0ul, value;
+	char name[100];
+
+	while (file && fscanf(file, "%99s %lu", name, &value) == 2)
+		if (!strcmp(name, kind))
+			bytes = value;
+	if (file)
+		fclose(file);
+	return bytes;
+}
+
+/* The kernel takes what it can; what was used not long ago only when it looks again. */
+static void reclaim(void *memory)
+{
+	unsigned int i;
+
+	madvise(memory, SIZE, MADV_DONTNEED);
+	for (i = 0; i < 10; i++)
+		write_text(GROUP "/memory.reclaim", "64M");
+}
+
+/* --- the fixture ----------------------------------------------------------- */
+
+FIXTURE_VARIANT(paging) {
+	bool file;
+};
+
+FIXTURE_VARIANT_ADD(paging, device) { false };
+FIXTURE_VARIANT_ADD(paging, file) { true };
+
+static int make_segment(struct files *f, bool file)
+{
+	char device[100];
+
+	if (!file)
+		return make_device(f->segment, "rvmseg", "16", "4096") ?: fill(f->segment, SIZE);
+	strcpy(f->dir, "/tmp/rvm-paging");
+	sprintf(f->segment, "%s/segment", f->dir);
+	if (make_device(device, "rvmseg", "24", "512") || mkdir(f->dir, 0700) ||
+	    system("mke2fs -F /dev/rvmseg >/tmp/mke2fs.log 2>&1") ||
+	    mount(device, f->dir, "ext4", 0, NULL))
+		return -1;
+	return fill(f->segment, SIZE - PAGE + LAST);
+}
+
+static int remove_segment(const struct files *f, bool file)
+{
+	if (file && (umount(f->dir) || rmdir(f->dir)))
+		return -1;
+	return remove_device("rvmseg");
+}
+
+FIXTURE_SETUP(paging)
+{
+	struct world *w = &self->w;
+	int fd;
+
+	if (access(NULL_BLK, X_OK))
+		SKIP(return, "null_blk is not loaded");
+	WORKS(enter_group());
+	WORKS(make_device(w->f.log, "rvmlog", "2", "512"));
+	WORKS(make_segment(&w->f, variant->file));
+	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
+	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
+	close(fd);
+	WORKS(w->log = attach(w->f.log));
+	WORKS(w->segment = segment(w->log, w->f.segment));
+	WORKS(recover(w->log, NULL, NULL));
+	WORKS(set_truncate(w->log, 0));
+	w->area = map(w->log, AREA);
+	ASSERT_NE(MAP_FAILED, (void *)w->area);
+	self->memory = MAP_FAILED;
+}
+
+FIXTURE_TEARDOWN(paging)
+{
+	struct world *w = &self->w;
+
+	munmap(self->memory, SIZE);
+	munmap(w->area, AREA);
+	close(w->segment);
+	close(w->log);
+	EXPECT_EQ(0, remove_device("rvmlog"));
+	EXPECT_EQ(0, remove_segment(&w->f, variant->file));
+	EXPECT_EQ(0, leave_group());
+}
+
+struct reads {
+	unsigned long requests, merged, sectors;
+};
+
+static struct reads reads(void)
+{
+	struct reads r = { ~0ul, 0, ~0ul };
+	FILE *file = fopen("/sys/block/rvmseg/stat", "re");
+
+	if (file) {
+		if (fscanf(file, "%lu %lu %lu", &r.requests, &r.merged, &r.sectors) != 3)
+			r.requests = ~0ul;
+		fclose(file);
+	}
+	return r;
+}
+
+static struct reads reads_since(struct reads before)
+{
+	struct reads r = reads();
+
+	return (struct reads){ .requests = r.requests - before.requests,
+			       .sectors = r.sectors - before.sectors };
+}
+
+#define MAP_ALL() do {							\
+	self->memory = map(self->w.segment, SIZE);			\
+	ASSERT_NE(MAP_FAILED, (void *)self->memory);			\
+} while (0)
+
+static unsigned long load(const unsigned char *memory, unsigned long page)
+{
+	return *(volatile unsigned long *)(memory + page * PAGE);
+}
+
+static unsigned long resident(void *memory)
+{
+	static unsigned char there[PAGES];
+	unsigned long i, n = 0;
+
+	if (mincore(memory, SIZE, there))
+		return ~0ul;
+	for (i = 0; i < PAGES; i++)
+		n += there[i] & 1;
+	return n;
+}
+
+/* --- pages come ------------------------------------------------------------ */
+
+TEST_F(paging, map_reads_nothing)
+{
+	struct reads before = reads();
+
+	MAP_ALL();
+	EXPECT_EQ(0, reads_since(before).sectors);
+	EXPECT_EQ(0, resident(self->memory));
+}
+
+TEST_F(paging, in_order)
+{
+	struct reads before = reads(), r;
+	unsigned long i;
+
+	MAP_ALL();
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(content(i), load(self->memory, i)) TH_LOG("page %lu", i);
+	r = reads_since(before);
+	EXPECT_LE((PAGES - 1) * SECTORS, r.sectors);
+	EXPECT_GE((PAGES + 8) * SECTORS, r.sectors);	/* the file's blocks are looked up, too */
+	EXPECT_GE(PAGES / 8, r.requests);
+	EXPECT_EQ(PAGES, resident(self->memory));
+	if (variant->file)
+		EXPECT_TRUE(all_are(self->memory + SIZE - PAGE + LAST, 0, PAGE - LAST));
+}
+
+/* What was asked for, and some around it. */
+TEST_F(paging, a_few)
+{
+	struct reads before = reads(), r;
+	unsigned long i;
+
+	MAP_ALL();
+	for (i = 0; i < 8; i++)
+		ASSERT_EQ(content(i * 500), load(self->memory, i * 500));
+	r = reads_since(before);
+	EXPECT_LT(8 * SECTORS, r.sectors);
+	EXPECT_GE(8 * 64 * SECTORS, r.sectors);
+}
+
+/* Who says that it will not go in order gets single pages. */
+TEST_F(paging, at_random)
+{
+	struct reads before = reads(), r;
+	unsigned long i;
+
+	MAP_ALL();
+	WORKS(madvise(self->memory, SIZE, MADV_RANDOM));
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(content(i * 37), load(self->memory, i * 37));
+	r = reads_since(before);
+	EXPECT_LE(100, r.requests);
+	EXPECT_LE(100 * SECTORS, r.sectors);
+	EXPECT_GE((variant->file ? 200 : 100) * SECTORS, r.sectors);
+}
+
+static sigjmp_buf after_fault;
+
+static void on_fault(int signal)
+{
+	siglongjmp(after_fault, signal);
+}
+
+/* A sector that can't be read costs its own page only. */
+TEST_F(paging, bad_sector)
+{
+	const unsigned long bad = 100;
+	unsigned long i;
+	bool fails;
+
+	if (variant->file)
+		return;		/* who knows where its blocks are */
+	signal(SIGBUS, on_fault);
+	WORKS(configure("rvmseg", "badblocks", "+800-807"));
+	MAP_ALL();
+	for (i = 0; i < 200; i++) {
+		fails = sigsetjmp(after_fault, 1);
+		if (!fails)
+			ASSERT_EQ(content(i), load(self->memory, i)) TH_LOG("page %lu", i);
+		ASSERT_EQ(i == bad, fails) TH_LOG("page %lu", i);
+	}
+	WORKS(configure("rvmseg", "badblocks", "-800-807"));
+	ASSERT_EQ(content(bad), load(self->memory, bad));
+}
+
+/* --- pages go -------------------------------------------------------------- */
+
+TEST_F(paging, clean_pages_go)
+{
+	unsigned long i, before = charged("file");
+
+	MAP_ALL();
+	for (i = 0; i < PAGES; i++)
+		load(self->memory, i);
+	ASSERT_EQ(PAGES, resident(self->memory));
+	/* the counts lag behind */
+	EXPECT_LT(SIZE / 10 * 9, charged("file") - before);
+	reclaim(self->memory);
+	EXPECT_EQ(0, resident(self->memory));
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(content(i), load(self->memory, i));
+}
+
+/* Committed, declared or merely stored: until it is in the segment, or gone. */
+TEST_F(paging, changed_pages_stay)
+{
+	struct world *w = &self->w;
+	unsigned long i;
+
+	MAP_ALL();
+	for (i = 0; i < 30; i++)
+		set(w->area, self->memory + i * PAGE, 200, 8);
+	WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	for (; i < 60; i++)
+		set(w->area, self->memory + i * PAGE, 201, 8);
+	for (; i < 90; i++)
+		memset(self->memory + i * PAGE, 202, 8);
+	reclaim(self->memory);
+	EXPECT_EQ(90, resident(self->memory));
+	for (i = 0; i < 90; i++)
+		ASSERT_TRUE(all_are(self->memory + i * PAGE, 200 + i / 30, 8)) TH_LOG("page %lu", i);
+	reclaim(self->memory);
+
+	/* in the segment; they are kept for one turn more, for the next store's sake */
+	WORKS(truncate_log(w->log));
+	WORKS(truncate_log(w->log));
+	reclaim(self->memory);
+	EXPECT_EQ(60, resident(self->memory));
+	WORKS(do_abort(w->log, w->area));
+	WORKS(truncate_log(w->log));
+	reclaim(self->memory);
+	EXPECT_EQ(30, resident(self->memory));
+	for (i = 0; i < 90; i++)
+		ASSERT_TRUE(i >= 30 && i < 60 ? load(self->memory, i) == content(i) :
+			    all_are(self->memory + i * PAGE, 200 + i / 30, 8)) TH_LOG("page %lu", i);
+
+	/* nobody maps what was never declared: it is gone, and the page is clean */
+	munmap(self->memory, SIZE);
+	WORKS(truncate_log(w->log));
+	MAP_ALL();
+	reclaim(self->memory);
+	EXPECT_EQ(0, resident(self->memory));
+	for (i = 0; i < 90; i++)
+		ASSERT_TRUE(i >= 30 ? load(self->memory, i) == content(i) :
+			    all_are(self->memory + i * PAGE, 200, 8)) TH_LOG("page %lu", i);
+}
+
+TEST_HARNESS_MAIN
