@@ -646,6 +646,72 @@ TEST_F(api, many_regions)
 	OK(rvm_terminate());
 }
 
+enum { SEGMENTS = 150 };
+
+static rvm_region_t map_one_of_many(struct __test_metadata *_metadata, const struct files *f, int i)
+{
+	rvm_region_t region;
+	char name[300];
+
+	snprintf(name, sizeof(name), "%s/segment.%d", f->dir, i);
+	region = region_of(name, 0, 0);
+	OK(rvm_map(&region, NULL));
+	region.data_dev = NULL;		/* the name goes with us */
+	return region;
+}
+
+static int hold[2];
+
+/* It dies, but leaves a child, which has inherited its descriptors. */
+static void commit_to_many(CHILD_ARGS)
+{
+	rvm_tid_t tid;
+
+	start(f);
+	rvm_init_tid(&tid);
+	OK(rvm_begin_transaction(&tid, restore));
+	for (int i = 0; i < SEGMENTS; i++) {
+		rvm_region_t region = map_one_of_many(_metadata, f, i);
+
+		OK(rvm_set_range(&tid, region.vmaddr + i, 8));
+		memset(region.vmaddr + i, i, 8);
+	}
+	OK(rvm_end_transaction(&tid, flush));
+	if (!fork()) {
+		char c;
+
+		close(hold[1]);
+		read(hold[0], &c, 1);
+		_exit(0);
+	}
+	die(_metadata);
+}
+
+/* The child must not go on owning what its parent owned. */
+TEST_F(api, many_segments)
+{
+	const struct files *f = &self->f;
+	char name[300];
+
+	for (int i = 0; i < SEGMENTS; i++) {
+		snprintf(name, sizeof(name), "%s/segment.%d", f->dir, i);
+		ASSERT_TRUE(make_file(name, PAGE, 0));
+	}
+	ASSERT_EQ(0, pipe2(hold, O_CLOEXEC));
+	CHILD_DIES(commit_to_many);
+	start(f);
+	for (int i = 0; i < SEGMENTS; i++) {
+		rvm_region_t region = map_one_of_many(_metadata, f, i);
+
+		EXPECT_TRUE(all_are(region.vmaddr, 0, i));
+		EXPECT_TRUE(all_are(region.vmaddr + i, i, 8));
+		EXPECT_TRUE(all_are(region.vmaddr + i + 8, 0, PAGE - i - 8));
+	}
+	OK(rvm_terminate());
+	close(hold[0]);
+	close(hold[1]);
+}
+
 static void commit_without_copy(CHILD_ARGS)
 {
 	rvm_region_t region = region_of(f->segment, 0, 0);

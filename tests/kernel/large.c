@@ -5,8 +5,6 @@
  */
 #include "kernel.h"
 
-#include <sys/mount.h>
-
 #define LARGE		(3 * MIB)	/* a transaction */
 #define PAGES		4200ul		/* a record: more than recovery has in memory */
 #define RECORDS		3u

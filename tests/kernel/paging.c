@@ -7,7 +7,6 @@
 #include "null_blk.h"
 
 #include <setjmp.h>
-#include <sys/mount.h>
 
 #define SIZE		(16 * MIB)
 #define PAGES		(SIZE / PAGE)
