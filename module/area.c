@@ -13,6 +13,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/trace.h"
 
 #define ENTRY_SIZE	sizeof(struct rvm_area_entry)
 
@@ -191,6 +192,7 @@ static void undo(struct rvm_area *area, struct rvm_region *only, bool dies)
 	struct rvm_region *region;
 	u32 i;
 
+	trace_rvm_undo(area, dies);
 	rvm_area_index(area);
 	while ((entries = rvm_area_previous(area, entries))) {
 		for (i = entries->count; i--;) {

@@ -12,6 +12,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/trace.h"
 #include "module/truncate.h"
 
 /* What a transaction comes to: its pieces are in area->pieces, as far as there's room. */
@@ -185,10 +186,10 @@ static int make_ring_room(struct rvm_log *log, u64 size)
 }
 
 /* One try, under commit_lock. */
-static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u64 *position)
+static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *total, u64 *sequence,
+		      u64 *position)
 {
 	struct rvm_area *area = rvm_area_find(log, id);
-	struct total total;
 	u64 head;
 	int ret;
 
@@ -196,24 +197,24 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 		return -ENOENT;
 	if (READ_ONCE(log->failed))
 		return -EIO;
-	ret = take_stock(area, &total);
+	ret = take_stock(area, total);
 	if (ret)
 		return ret;
-	if (!rvm_log_fits_empty(log, total.bytes))
+	if (!rvm_log_fits_empty(log, total->bytes))
 		return -EFBIG;
-	if (total.pieces > area->pieces_room)
-		return grow_pieces(log, id, total.pieces);
+	if (total->pieces > area->pieces_room)
+		return grow_pieces(log, id, total->pieces);
 	/* First this: a truncation may move it at any time. */
 	head = atomic64_read(&log->head);
-	if (!rvm_log_fits(log, total.bytes))
-		return make_log_room(log, total.bytes, head);
-	if (!rvm_log_fits_ring(log, total.bytes))
-		return make_ring_room(log, total.bytes);
+	if (!rvm_log_fits(log, total->bytes))
+		return make_log_room(log, total->bytes, head);
+	if (!rvm_log_fits_ring(log, total->bytes))
+		return make_ring_room(log, total->bytes);
 
 	*sequence = log->sequence;
-	if (total.pieces) {
-		append(log, area, &total);
-		rvm_area_patch_others(area, total.pieces);
+	if (total->pieces) {
+		append(log, area, total);
+		rvm_area_patch_others(area, total->pieces);
 	}
 	rvm_area_reset(area);
 	log->commits++;
@@ -226,18 +227,21 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, u64 *sequence, u6
 
 int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence)
 {
-	u64 position = 0;
+	u64 position = 0, began = rvm_trace_begin(trace_rvm_commit_enabled());
+	struct total total = { };
 	int ret;
 
 	if (!READ_ONCE(log->recovered))
 		return -EAGAIN;
+	*sequence = 0;
 	mutex_lock(&log->commit_lock);
 	do {
-		ret = try_commit(log, area, flush, sequence, &position);
+		ret = try_commit(log, area, flush, &total, sequence, &position);
 	} while (ret == -EAGAIN);
 	mutex_unlock(&log->commit_lock);
 	if (!ret && flush)
 		ret = rvm_log_flush(log, position);
+	trace_rvm_commit(log, area, flush, *sequence, total.pieces, total.bytes, began, ret);
 	rvm_truncate_consider(log);
 	return ret;
 }

@@ -14,6 +14,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/trace.h"
 #include "module/truncate.h"
 
 #define SCAN_BUFFER	(256u << 10)
@@ -94,6 +95,7 @@ struct flush_wait {
 struct flush_wakeup {
 	struct rvm_log *log;
 	bool has_writer;
+	unsigned int settled;		/* so many waits are over */
 };
 
 static int wake_flush(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
@@ -101,7 +103,9 @@ static int wake_flush(struct wait_queue_entry *entry, unsigned int mode, int fla
 	u64 position = container_of(entry, struct flush_wait, entry)->position;
 	struct flush_wakeup *w = key;
 
-	if (!is_settled(w->log, position)) {
+	if (is_settled(w->log, position)) {
+		w->settled++;
+	} else {
 		if (w->has_writer || !may_write(w->log, position))
 			return 0;
 		w->has_writer = true;
@@ -109,12 +113,13 @@ static int wake_flush(struct wait_queue_entry *entry, unsigned int mode, int fla
 	return autoremove_wake_function(entry, mode, flags, key);
 }
 
-static void wake_flushes(struct rvm_log *log)
+static unsigned int wake_flushes(struct rvm_log *log)
 {
 	struct flush_wakeup w = { .log = log };
 
 	if (wq_has_sleeper(&log->written))
 		__wake_up(&log->written, TASK_NORMAL, 0, &w);
+	return w.settled;
 }
 
 static void wait_for_flush(struct rvm_log *log, u64 position)
@@ -129,12 +134,12 @@ static void wait_for_flush(struct rvm_log *log, u64 position)
 	finish_wait(&log->written, &w.entry);
 }
 
-static void fail(struct rvm_log *log, int error, const char *what)
+static unsigned int fail(struct rvm_log *log, int error, const char *what)
 {
 	WRITE_ONCE(log->failed, error);
 	pr_err("%s write failed (%d): no commit succeeds any more; detach and attach the log again to recover\n",
 	       what, error);
-	wake_flushes(log);
+	return wake_flushes(log);
 }
 
 /* All that is ready and not being written, or NULL if there is no need or no room. */
@@ -157,8 +162,11 @@ static struct rvm_log_write *begin_write(struct rvm_log *log, u64 position, u64 
 	return write;
 }
 
-/* Durable is what has been written up to the first write that is under way, or failed. */
-static void end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
+/*
+ * Durable is what has been written up to the first write that is under way, or
+ * failed.  How many others waited for that.
+ */
+static unsigned int end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
 {
 	spin_lock(&log->write_lock);
 	write->state = ret;
@@ -168,16 +176,14 @@ static void end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
 		WRITE_ONCE(log->n_writes, log->n_writes - 1);
 	}
 	spin_unlock(&log->write_lock);
-	if (ret)
-		fail(log, ret, "log");
-	else
-		wake_flushes(log);
+	return ret ? fail(log, ret, "log") : wake_flushes(log);
 }
 
 static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
 {
-	u64 to = write->to;
+	u64 to = write->to, began = rvm_trace_begin(trace_rvm_log_write_enabled());
 	u64 turn = from + log->status->area_length - from % log->status->area_length;
+	unsigned int settled;
 	int ret;
 
 	down_read(&log->ring_lock);
@@ -185,7 +191,8 @@ static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
 	if (!ret && to > turn)
 		ret = write_ring(log, turn, to);
 	up_read(&log->ring_lock);
-	end_write(log, write, ret);
+	settled = end_write(log, write, ret);
+	trace_rvm_log_write(log, from, to - from, settled, began, ret);
 }
 
 /*

@@ -12,6 +12,7 @@
 #include "module/log.h"
 #include "module/recover.h"
 #include "module/segment.h"
+#include "module/trace.h"
 #include "module/truncate.h"
 
 #define PAGES_AT_A_TIME	4096	/* what recovery holds in memory at once */
@@ -122,6 +123,7 @@ int rvm_recover(struct rvm_log *log, u64 *applied, u64 *kept)
 	u64 first_kept = RVM_NOWHERE, first_kept_sequence = 0;
 	u64 old_kept, old_kept_sequence;
 	struct recovery r = { .log = log };
+	u64 began = rvm_trace_begin(trace_rvm_recover_enabled());
 	struct rvm_segment *segment;
 	struct rvm_scan scan;
 	int ret;
@@ -165,5 +167,6 @@ done:
 out:
 	mutex_unlock(&log->truncate_lock);
 	mutex_unlock(&log->attach_lock);
+	trace_rvm_recover(log, *applied, *kept, began, ret);
 	return ret;
 }

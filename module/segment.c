@@ -14,6 +14,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/trace.h"
 
 #define RVM_FS_MAGIC	0x52564d21	/* "RVM!" */
 
@@ -49,9 +50,11 @@ struct rvm_read {
 /* With the last page unlocked the segment may go. */
 static int do_read(struct rvm_read *read)
 {
+	u64 began = rvm_trace_begin(trace_rvm_read_enabled());
 	int ret = rvm_file_read_pages(&read->segment->file, read->pages, read->n, read->offset);
 	unsigned int i;
 
+	trace_rvm_read(read->segment, read->offset >> PAGE_SHIFT, read->n, began, ret);
 	for (i = 0; i < read->n; i++) {
 		struct folio *folio = page_folio(read->pages[i].bv_page);
 
@@ -161,6 +164,7 @@ static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 		return VM_FAULT_OOM;
 	}
 	folio_mark_dirty(folio);
+	trace_rvm_write_fault(region->segment, folio->index);
 	return VM_FAULT_LOCKED;
 }
 

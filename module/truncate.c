@@ -11,6 +11,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/trace.h"
 #include "module/truncate.h"
 
 /* Copy the oldest images with records before `limit`; they move to `written`. */
@@ -90,13 +91,15 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 	return 0;
 }
 
-static int write_images(struct rvm_log *log, u64 limit, struct list_head *written)
+static int write_images(struct rvm_log *log, u64 limit, struct list_head *written,
+			unsigned int *pages)
 {
 	struct rvm_batch *batch = log->batch;
 	int ret;
 
 	do {
 		copy_batch(log, limit, batch, written);
+		*pages += batch->n;
 		ret = rvm_log_flush(log, batch->position);
 		if (!ret)
 			ret = write_batch(log, batch);
@@ -207,7 +210,14 @@ static int free_space(struct rvm_log *log, u64 position, u64 sequence)
 	return ret;
 }
 
-int rvm_truncate_locked(struct rvm_log *log)
+/* Bytes of the log that are not free. */
+static u64 used(struct rvm_log *log)
+{
+	/* Without commit_lock: if the end is out of date, truncation begins a commit later. */
+	return data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
+}
+
+static int truncate_to_end(struct rvm_log *log, unsigned int *pages)
 {
 	u64 position, sequence;
 	LIST_HEAD(written);
@@ -220,7 +230,7 @@ int rvm_truncate_locked(struct rvm_log *log)
 
 	ret = rvm_log_flush(log, position);
 	if (!ret)
-		ret = write_images(log, position, &written);
+		ret = write_images(log, position, &written, pages);
 	if (!ret)
 		ret = flush_segments(log, &written);
 	if (!ret)
@@ -232,6 +242,16 @@ int rvm_truncate_locked(struct rvm_log *log)
 	log->truncations++;
 	clean_images(log, &written);
 	return 0;
+}
+
+int rvm_truncate_locked(struct rvm_log *log)
+{
+	u64 began = rvm_trace_begin(trace_rvm_truncate_enabled());
+	unsigned int pages = 0;
+	int ret = truncate_to_end(log, &pages);
+
+	trace_rvm_truncate(log, pages, used(log), began, ret);
+	return ret;
 }
 
 int rvm_truncate(struct rvm_log *log, u64 need)
@@ -258,11 +278,9 @@ int rvm_truncate(struct rvm_log *log, u64 need)
 
 static bool due(struct rvm_log *log)
 {
-	/* Without commit_lock: an end that is out of date starts it a commit sooner or later. */
-	u64 used = data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
 	unsigned int at = READ_ONCE(log->truncate_at);
 
-	return at && used >= div_u64(log->status->area_length, 100) * at;
+	return at && used(log) >= div_u64(log->status->area_length, 100) * at;
 }
 
 void rvm_truncate_consider(struct rvm_log *log)
