@@ -383,6 +383,9 @@ static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request
 		return RVM_ENO_MEMORY;
 	}
 	fd = open_segment(kernel_log(log)->fd, request->name, &length);
+	/* in a full dictionary truncation makes room */
+	if (fd < 0 && errno == ENOSPC && kernel_truncate(log) == RVM_SUCCESS)
+		fd = open_segment(kernel_log(log)->fd, request->name, &length);
 	if (fd < 0) {
 		if (errno == EBUSY)
 			fprintf(stderr, "rvm: segment %s is in use: by another log, or a process with the user engine\n",

@@ -712,6 +712,32 @@ TEST_F(api, many_segments)
 	close(hold[1]);
 }
 
+/* One after the other: the log forgets names when it needs the room, and no record is lost. */
+TEST_F(api, more_segments_than_fit_the_log)
+{
+	const struct files *f = &self->f;
+	enum { N = 400, LONG = 200 };
+	char name[500];
+
+	start(f);
+	for (int i = 0; i < N; i++) {
+		rvm_region_t region;
+
+		snprintf(name, sizeof(name), "%s/%0*d", f->dir, LONG, i);
+		ASSERT_TRUE(make_file(name, PAGE, 0));
+		region = region_of(name, 0, 0);
+		OK(rvm_map(&region, NULL));
+		OK(commit_bytes(region.vmaddr, i, 100, no_flush));
+		OK(rvm_unmap(&region));
+	}
+	OK(rvm_truncate());
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "%s/%0*d", f->dir, LONG, i);
+		EXPECT_TRUE(file_is(name, 0, i, 100)) TH_LOG("segment %d", i);
+	}
+	OK(rvm_terminate());
+}
+
 static void commit_without_copy(CHILD_ARGS)
 {
 	rvm_region_t region = region_of(f->segment, 0, 0);

@@ -99,7 +99,8 @@ struct rvm_ioc_segment_name {
  * EPERM, EACCES	as for ATTACH_LOG, if fd is open for writing
  * EEXIST	the log knows another attached file by this name
  * EBUSY	another owner has it (or another log)
- * ENOSPC	the log's dictionary is full
+ * ENOSPC	the log's dictionary is full of names that are in use or have records;
+ *		TRUNCATE may make room
  */
 struct rvm_ioc_attach_segment {
 	__u32 size;
