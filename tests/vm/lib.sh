@@ -147,16 +147,21 @@ boot() {
 	done
 	for try in 1 2 3; do
 		run_qemu "${args[@]}" -append "$kargs $append" "$@" "${qemu_args[@]}"
-		[ -e "$work/hung" ] || break
-		say "$kernel: the VM hung while its kernel booted (try $try of 3)"
+		[ -e "$work/hung" ] || panicked_at_boot || break
+		say "$kernel: the VM hung or panicked while its kernel booted (try $try of 3)"
 	done
 	if [ -n "$output" ]; then
 		cp "$work/out.tar" "$output" || exit 2
 	fi
 }
 
-# An emulated CPU can miss that the kernel patched code that it runs, and then it
-# spins for ever, at boot, where most of that is done. Such a VM is no result.
+# An emulated CPU can miss that the kernel patched code that it runs. Then it spins
+# for ever, or meets with a breakpoint that is gone, at boot, where most of that is
+# done. Such a VM is no result.
+panicked_at_boot() {
+	grep -aqs 'Kernel panic' "$work/console" && ! grep -aq 'init: begin' "$work/console"
+}
+
 watch_boot() {
 	while sleep 3; do
 		if grep -aq 'init: begin' "$work/console"; then
