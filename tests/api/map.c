@@ -4,6 +4,7 @@
 
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 /* Fails with that code, and leaves the record as it was. */
 #define MAP_FAILS(code, region) do {				\
@@ -660,12 +661,13 @@ static rvm_region_t map_one_of_many(struct __test_metadata *_metadata, const str
 	return region;
 }
 
-static int hold[2];
+static int hold[2];	/* a socket for each side */
 
 /* It dies, but leaves a child, which has inherited its descriptors. */
 static void commit_to_many(CHILD_ARGS)
 {
 	rvm_tid_t tid;
+	char c = 0;
 
 	start(f);
 	rvm_init_tid(&tid);
@@ -678,12 +680,13 @@ static void commit_to_many(CHILD_ARGS)
 	}
 	OK(rvm_end_transaction(&tid, flush));
 	if (!fork()) {
-		char c;
-
-		close(hold[1]);
-		read(hold[0], &c, 1);
+		close(hold[0]);
+		write(hold[1], &c, 1);
+		read(hold[1], &c, 1);
 		_exit(0);
 	}
+	/* it has come out of fork(), where it closes them */
+	ASSERT_EQ(1, read(hold[0], &c, 1));
 	die(_metadata);
 }
 
@@ -697,7 +700,7 @@ TEST_F(api, many_segments)
 		snprintf(name, sizeof(name), "%s/segment.%d", f->dir, i);
 		ASSERT_TRUE(make_file(name, PAGE, 0));
 	}
-	ASSERT_EQ(0, pipe2(hold, O_CLOEXEC));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, hold));
 	CHILD_DIES(commit_to_many);
 	start(f);
 	for (int i = 0; i < SEGMENTS; i++) {
