@@ -28,7 +28,7 @@ common_options='  -k, --kernel NAME        6.1 (the default), 6.12, debug or kcs
   --console FILE           save the console to FILE
   -h, --help               this text'
 
-kernel=6.1 memory=1024 cpus=2 limit= append= module_args= module=1 icount= output= save_console=
+kernel=6.1 memory=1024 cpus=2 limit= append= module_args= module=1 icount= output= save_console= patience=
 disks=() load=() qemu_args=() rest=()
 
 # parse_options ARG...: sets the above, and rest to what follows the options
@@ -129,10 +129,13 @@ cleanup() {
 	exit $status
 }
 
-# boot [QEMU-ARG...]: runs the VM to its end. Sets result to ok, timeout or dead.
+# boot [QEMU-ARG...]: runs the VM to its end. Sets result to ok, timeout, silent (for
+# more than $patience seconds) or dead.
 # ttyS1 goes to fd 3, ttyS2 to fd 4.
 boot() {
 	local args=() kargs="console=ttyS0 loglevel=5 panic=-1 oops=panic nokaslr" disk try
+	# all tasks and all CPUs, see watch()
+	[ -z "$patience" ] || kargs+=" unknown_nmi_panic panic_print=0x41"
 	(cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 >"$work/initrd") || exit 2
 	if [ -n "$icount" ]; then
 		args+=(-accel tcg,thread=single -icount shift=0,sleep=off,align=off -smp 1 -seed 1)
@@ -162,31 +165,40 @@ panicked_at_boot() {
 	grep -aqs 'Kernel panic' "$work/console" && ! grep -aq 'init: begin' "$work/console"
 }
 
-watch_boot() {
-	while sleep 3; do
-		if grep -aq 'init: begin' "$work/console"; then
-			return
-		elif grep -aq 'soft lockup\|self-detected stall\|detected stalls' "$work/console" ||
+# One whose tests then say nothing for longer than the longest may take is shown
+# to hang by its own kernel: that panics for an NMI, with the stacks of all tasks.
+watch() {
+	until grep -aq 'init: begin' "$work/console"; do
+		if grep -aq 'soft lockup\|self-detected stall\|detected stalls' "$work/console" ||
 			[ $((SECONDS - start)) -gt 300 ]; then
 			touch "$work/hung"
 			kill -KILL "$(<"$work/pid")"
 			return
 		fi
+		sleep 3
 	done
+	[ -n "$patience" ] || return
+	while [ $(($(date +%s) - $(stat -c %Y "$work/console"))) -le "$patience" ]; do
+		sleep 3
+	done
+	touch "$work/silent"
+	echo nmi >"$work/monitor.in"
+	sleep 60
+	kill -KILL "$(<"$work/pid")"
 }
 
 # run_qemu QEMU-ARG...: one try.
 run_qemu() {
 	local start=$SECONDS status watch
-	rm -f "$work"/tty{1,2} "$work"/{hung,console}
-	mkfifo "$work"/tty{1,2}
+	rm -f "$work"/{tty1,tty2,monitor.in,monitor.out,hung,silent,console}
+	mkfifo "$work"/{tty1,tty2,monitor.in,monitor.out}
 	cat "$work/tty1" >&3 &
 	cat "$work/tty2" >&4 &
 	# it must not hold open what others read to the end
-	watch_boot >/dev/null 2>&1 3>&- 4>&- &
+	watch >/dev/null 2>&1 3>&- 4>&- &
 	watch=$!
 	timeout -s KILL "$limit" qemu-system-x86_64 -cpu max,-erms,-fsrm -m "$memory" \
-		-nodefaults -no-user-config -display none -no-reboot -monitor none -net none \
+		-nodefaults -no-user-config -display none -no-reboot -monitor "pipe:$work/monitor" -net none \
 		-kernel "$KERNEL" -initrd "$work/initrd" \
 		-serial "file:$work/console" -serial "file:$work/tty1" -serial "file:$work/tty2" \
 		-serial "file:$work/out.tar" -pidfile "$work/pid" \
@@ -195,7 +207,9 @@ run_qemu() {
 	{ wait $!; } 2>/dev/null
 	status=$?
 	{ kill $watch && wait $watch; } 2>/dev/null
-	if [ $status = 33 ]; then
+	if [ -e "$work/silent" ]; then
+		result=silent
+	elif [ $status = 33 ]; then
 		result=ok
 	elif [ $status = 137 ] && [ $((SECONDS - start)) -ge "$limit" ]; then
 		result=timeout
