@@ -56,6 +56,7 @@ static int lock_file(struct file *file)
 static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, int flags,
 			bool write)
 {
+	struct super_block *sb = file_inode(f->file)->i_sb;
 	struct kiocb kiocb;
 	ssize_t ret;
 
@@ -64,9 +65,10 @@ static ssize_t kiocb_io(struct rvm_file *f, struct iov_iter *iter, u64 offset, i
 	kiocb.ki_flags |= flags;
 	if (!write)
 		return f->file->f_op->read_iter(&kiocb, iter);
-	file_start_write(f->file);
+	/* not file_start_write(): that reads the mode, which overlayfs sets at each write */
+	sb_start_write(sb);
 	ret = f->file->f_op->write_iter(&kiocb, iter);
-	file_end_write(f->file);
+	sb_end_write(sb);
 	return ret;
 }
 
