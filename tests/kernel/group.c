@@ -34,7 +34,7 @@ FIXTURE_SETUP(group)
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
-	WORKS(make_slow_device(w->f.log, "rvmlog", "1", "512", "100000000"));
+	WORKS(make_slow_device(w->f.log, "rvmlog", "1", "512", "64", "100000000"));
 	WORKS(make_device(w->f.segment, "rvmseg", "4", "4096"));
 	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
 	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));

@@ -29,9 +29,9 @@ static int UNUSED configure(const char *device, const char *attribute, const cha
 	return write_text(path, value);
 }
 
-/* A device of so many MiB, of zeros, whose requests take so long; and its path. */
+/* A device of so many MiB, of zeros, whose requests, so many at once, take so long; and its path. */
 static int UNUSED make_slow_device(char *path, const char *name, const char *mib, const char *block,
-				   const char *nanoseconds)
+				   const char *depth, const char *nanoseconds)
 {
 	char dir[100];
 
@@ -39,7 +39,8 @@ static int UNUSED make_slow_device(char *path, const char *name, const char *mib
 	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
 	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
 	    configure(name, "badblocks", "-0-0") ||
-	    (nanoseconds && (configure(name, "irqmode", "2") ||
+	    (nanoseconds && (configure(name, "hw_queue_depth", depth) ||
+			     configure(name, "irqmode", "2") ||
 			     configure(name, "completion_nsec", nanoseconds))) ||
 	    configure(name, "power", "1"))
 		return -1;
@@ -49,7 +50,7 @@ static int UNUSED make_slow_device(char *path, const char *name, const char *mib
 
 static int UNUSED make_device(char *path, const char *name, const char *mib, const char *block)
 {
-	return make_slow_device(path, name, mib, block, NULL);
+	return make_slow_device(path, name, mib, block, NULL, NULL);
 }
 
 static int UNUSED remove_device(const char *name)
