@@ -32,6 +32,9 @@ struct rvm_api rvm_api = {
 static const struct rvm_engine *_Atomic engine_in_use;	/* once READY */
 static const char *engine_name;				/* rvm_set_engine's; under setup */
 
+static uint64_t memory_limit;				/* rvm_set_memory_limit's; under setup */
+static bool memory_limit_set;
+
 /* Programs for the classic library set it to keep truncation from yielding. */
 rvm_bool_t rvm_no_yield = rvm_false;
 
@@ -209,6 +212,7 @@ static void take_options(rvm_options_t *to, const rvm_options_t *from)
 		to->flags |= RVM_COALESCE_RANGES;
 }
 
+/* Under setup. */
 static struct rvm_log_options engine_options(const rvm_options_t *options)
 {
 	return (struct rvm_log_options){
@@ -218,6 +222,8 @@ static struct rvm_log_options engine_options(const rvm_options_t *options)
 		.max_read = options->max_read_len,
 		.coalesce_ranges = options->flags & RVM_COALESCE_RANGES,
 		.coalesce_transactions = options->flags & RVM_COALESCE_TRANS,
+		.memory_limit = memory_limit,
+		.memory_limit_set = memory_limit_set,
 	};
 }
 
@@ -244,9 +250,9 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 		return code;
 	log_dev = options->log_dev;
 	take_options(&new, options);
-	o = engine_options(&new);
 
 	pthread_mutex_lock(&rvm_api.setup);
+	o = engine_options(&new);
 	log = rvm_api.log;
 	if (!rvm_api_ready())
 		code = RVM_EINIT;
@@ -258,6 +264,29 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 		code = engine_in_use->open(log_dev, &o, &log);
 	if (!code)
 		put_in_force(&new, log);
+	pthread_mutex_unlock(&rvm_api.setup);
+	return code;
+}
+
+rvm_return_t rvm_set_memory_limit(uint64_t bytes)
+{
+	rvm_return_t code = RVM_SUCCESS;
+	struct rvm_log_options o;
+
+	if (bytes && bytes < RVM_MEMORY_LIMIT_MIN)
+		return RVM_EOPTIONS;
+	if (phase == FORKED)
+		return RVM_EINIT;
+	pthread_mutex_lock(&rvm_api.setup);
+	if (phase == TERMINATED) {
+		code = RVM_EINIT;
+	} else {
+		memory_limit = bytes;
+		memory_limit_set = true;
+		o = engine_options(&rvm_api.options);
+		if (rvm_api.log)
+			code = rvm_api.log->engine->set_options(rvm_api.log, &o);
+	}
 	pthread_mutex_unlock(&rvm_api.setup);
 	return code;
 }

@@ -273,8 +273,16 @@ static rvm_return_t attach_error(const char *path)
 
 static rvm_return_t kernel_set_options(struct rvm_log *log, const struct rvm_log_options *options)
 {
-	struct rvm_ioc_options a = { .size = sizeof(a), .truncate = options->truncate };
+	struct rvm_ioc_options a = {
+		.size = sizeof(a),
+		.flags = RVM_OPTION_TRUNCATE,
+		.truncate = options->truncate,
+	};
 
+	if (options->memory_limit_set) {
+		a.flags |= RVM_OPTION_MEMORY;
+		a.memory = options->memory_limit;
+	}
 	return ioctl(kernel_log(log)->fd, RVM_IOC_SET_OPTIONS, &a) ? RVM_EINTERNAL : RVM_SUCCESS;
 }
 
@@ -584,6 +592,9 @@ static void kernel_counters(struct rvm_log *log, rvm_engine_counters_t *counters
 		.truncations = a.truncations,
 		.recovered_records = a.recovered_records,
 		.failed = a.failed,
+		.memory = a.memory,
+		.memory_limit = a.memory_limit,
+		.memory_waits = a.memory_waits,
 	};
 }
 

@@ -155,6 +155,7 @@ static void user_counters(struct rvm_log *base, rvm_engine_counters_t *counters)
 {
 	struct user_log *log = user_log_of(base);
 
+	*counters = (rvm_engine_counters_t){ 0 };
 	pthread_mutex_lock(&log->lock);
 #define COPY(field) counters->field = __atomic_load_n(&log->counters.field, __ATOMIC_RELAXED)
 	COPY(log_writes);

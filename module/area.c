@@ -147,12 +147,24 @@ static void rewind(struct rvm_area *area)
 	WRITE_ONCE(area->shared->used, 0);
 }
 
+/* Of spilled entries: their offsets follow, and then they themselves. */
+static size_t copy_offsets(const struct rvm_entries *entries)
+{
+	return round_up(entries->count, 2) * sizeof(u32);
+}
+
+static size_t copy_size(const struct rvm_entries *entries)
+{
+	return sizeof(*entries) + copy_offsets(entries) + entries->used;
+}
+
 void rvm_area_reset(struct rvm_area *area)
 {
 	struct rvm_entries *entries, *next;
 
 	list_for_each_entry_safe(entries, next, &area->spilled, node) {
 		list_del(&entries->node);
+		rvm_memory_uncharge(area->log, rvm_pages(copy_size(entries)));
 		kvfree(entries);
 	}
 	area->spilled_bytes = 0;
@@ -354,18 +366,22 @@ void rvm_area_patch_others(struct rvm_area *committer, u32 n)
 
 /* --- spilling ----------------------------------------------------------- */
 
-static struct rvm_entries *copy_entries(const struct rvm_entries *from)
+static struct rvm_entries *copy_entries(struct rvm_log *log, const struct rvm_entries *from)
 {
-	size_t offsets = round_up(from->count, 2) * sizeof(u32);
-	struct rvm_entries *copy = kvmalloc(sizeof(*copy) + offsets + from->used,
-					    GFP_KERNEL_ACCOUNT);
+	size_t size = copy_size(from);
+	struct rvm_entries *copy;
 
-	if (!copy)
+	if (!rvm_memory_charge(log, rvm_pages(size), RVM_MEMORY_COMMIT))
 		return NULL;
+	copy = kvmalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!copy) {
+		rvm_memory_uncharge(log, rvm_pages(size));
+		return NULL;
+	}
 	copy->used = from->used;
 	copy->count = from->count;
 	copy->offsets = (u32 *)(copy + 1);
-	copy->base = (u8 *)copy->offsets + offsets;
+	copy->base = (u8 *)copy->offsets + copy_offsets(copy);
 	memcpy(copy->offsets, from->offsets, from->count * sizeof(u32));
 	memcpy(copy->base, from->base, from->used);
 	return copy;
@@ -390,7 +406,7 @@ int rvm_area_spill(struct rvm_log *log, u32 id)
 	if (area->spilled_bytes > min_t(u64, log->status->area_length, RVM_RECORD_MAX))
 		goto out;
 	ret = -ENOMEM;
-	copy = copy_entries(&area->entries);
+	copy = copy_entries(log, &area->entries);
 	if (!copy)
 		goto out;
 	list_add_tail(&copy->node, &area->spilled);
@@ -420,8 +436,16 @@ static void rvm_area_vma_open(struct vm_area_struct *vma)
 	mutex_unlock(&area->log->commit_lock);
 }
 
+/* Shared memory, and an offset for each entry that it has room for. */
+static unsigned long fixed_pages(const struct rvm_area *area)
+{
+	return rvm_pages(sizeof(*area->shared) + area->room) +
+	       rvm_pages((u64)area->room / ENTRY_SIZE * sizeof(u32));
+}
+
 static void free_area(struct rvm_area *area)
 {
+	rvm_memory_uncharge(area->log, fixed_pages(area) + rvm_pieces_pages(area->pieces_room));
 	vfree(area->shared);
 	kvfree(area->entries.offsets);
 	kvfree(area->pieces);
@@ -522,10 +546,15 @@ int rvm_area_mmap(struct rvm_log *log, struct vm_area_struct *vma)
 	area->maps = 1;
 	INIT_LIST_HEAD(&area->spilled);
 	area->room = length - sizeof(*area->shared);
+	area->pieces_room = 32;
+	if (!rvm_memory_charge(log, fixed_pages(area) + rvm_pieces_pages(area->pieces_room),
+			       RVM_MEMORY_COMMIT)) {
+		kfree(area);
+		return -ENOMEM;
+	}
 	area->shared = __vmalloc(length, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	area->entries.offsets = kvmalloc_array(area->room / ENTRY_SIZE + 1, sizeof(u32),
 					       GFP_KERNEL_ACCOUNT);
-	area->pieces_room = 32;
 	area->pieces = kvmalloc_array(area->pieces_room, sizeof(*area->pieces),
 				      GFP_KERNEL_ACCOUNT);
 	if (!area->shared || !area->entries.offsets || !area->pieces)

@@ -10,6 +10,8 @@
 #include <linux/mm_types.h>
 #include "uapi/linux/rvm.h"
 
+#include "module/memory.h"
+
 struct rvm_log;
 struct rvm_region;
 struct rvm_image;
@@ -62,6 +64,11 @@ struct rvm_area {
 	struct rvm_piece *pieces;	/* for commit */
 	u32 pieces_room;
 };
+
+static inline unsigned long rvm_pieces_pages(u32 room)
+{
+	return rvm_pages((u64)room * sizeof(struct rvm_piece));
+}
 
 /* --- processes, under commit_lock --- */
 struct rvm_process *rvm_process_get(struct rvm_log *log, struct mm_struct *mm);

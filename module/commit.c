@@ -127,24 +127,26 @@ static void append(struct rvm_log *log, struct rvm_area *area, const struct tota
 /* Room for the pieces: -EAGAIN tells to look again, for the lock was dropped. */
 static int grow_pieces(struct rvm_log *log, u32 id, u32 room)
 {
-	struct rvm_piece *pieces, *old = NULL;
+	struct rvm_piece *pieces = NULL;
 	struct rvm_area *area;
 
 	mutex_unlock(&log->commit_lock);
 	room = roundup_pow_of_two(room);
-	pieces = kvmalloc_array(room, sizeof(*pieces), GFP_KERNEL_ACCOUNT);
+	if (rvm_memory_charge(log, rvm_pieces_pages(room), RVM_MEMORY_COMMIT)) {
+		pieces = kvmalloc_array(room, sizeof(*pieces), GFP_KERNEL_ACCOUNT);
+		if (!pieces)
+			rvm_memory_uncharge(log, rvm_pieces_pages(room));
+	}
 	mutex_lock(&log->commit_lock);
 	if (!pieces)
 		return -ENOMEM;
 	area = rvm_area_find(log, id);
 	if (area && area->pieces_room < room) {
-		old = area->pieces;
-		area->pieces = pieces;
-		area->pieces_room = room;
-	} else {
-		old = pieces;
+		swap(area->pieces, pieces);
+		swap(area->pieces_room, room);
 	}
-	kvfree(old);
+	rvm_memory_uncharge(log, rvm_pieces_pages(room));
+	kvfree(pieces);
 	return -EAGAIN;
 }
 

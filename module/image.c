@@ -10,17 +10,27 @@
 #include "module/log.h"
 #include "module/segment.h"
 
-struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio)
+/* The write hook can have truncation free some; only recovery needs it here and now. */
+static gfp_t gfp_for(enum rvm_memory_use use)
+{
+	return use == RVM_MEMORY_STORE ? GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN :
+					 GFP_KERNEL_ACCOUNT;
+}
+
+struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio,
+				 enum rvm_memory_use use)
 {
 	struct rvm_image *image = xa_load(&segment->images, folio->index);
 	struct rvm_log *log = segment->log;
 
 	if (image)
 		return image;
-	image = kmalloc(sizeof(*image), GFP_KERNEL_ACCOUNT);
-	if (!image)
+	if (!rvm_memory_charge(log, RVM_IMAGE_PAGES, use))
 		return NULL;
-	image->page = alloc_page(GFP_KERNEL_ACCOUNT);
+	image = kmalloc(sizeof(*image), gfp_for(use));
+	if (!image)
+		goto err_charge;
+	image->page = alloc_page(gfp_for(use));
 	if (!image->page)
 		goto err_image;
 	image->segment = segment;
@@ -30,7 +40,7 @@ struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *foli
 	image->writing = RVM_NOWHERE;
 	image->cold = false;
 	copy_page(rvm_image_committed(image), rvm_image_current(image));
-	if (xa_reserve(&segment->images, folio->index, GFP_KERNEL_ACCOUNT))
+	if (xa_reserve(&segment->images, folio->index, gfp_for(use)))
 		goto err_page;
 	folio_get(folio);
 	folio_mark_dirty(folio);
@@ -45,6 +55,8 @@ err_page:
 	__free_page(image->page);
 err_image:
 	kfree(image);
+err_charge:
+	rvm_memory_uncharge(log, RVM_IMAGE_PAGES);
 	return NULL;
 }
 
@@ -73,6 +85,7 @@ static void drop(struct rvm_image *image)
 	folio_put(image->folio);
 	__free_page(image->page);
 	kfree(image);
+	rvm_memory_uncharge(log, RVM_IMAGE_PAGES);
 }
 
 /*

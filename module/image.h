@@ -18,6 +18,8 @@
 #include <linux/pagemap.h>
 #include <linux/xarray.h>
 
+#include "module/memory.h"
+
 struct rvm_segment;
 
 #define RVM_NOWHERE	U64_MAX		/* a position in the log that is none */
@@ -48,8 +50,12 @@ static inline void *rvm_image_current(struct rvm_image *image)
 	return data_race(folio_address(image->folio));
 }
 
-/* The image of a locked, uptodate folio of the segment: found or made. NULL: no memory. */
-struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio);
+/*
+ * The image of a locked, uptodate folio of the segment: found or made.  NULL: no
+ * memory, or none for this use of it.
+ */
+struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio,
+				 enum rvm_memory_use use);
 
 void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence);
 

@@ -23,6 +23,7 @@ static LIST_HEAD(rvm_logs);
 static DEFINE_MUTEX(rvm_logs_lock);
 static DECLARE_WAIT_QUEUE_HEAD(rvm_logs_closed);
 static unsigned long rvm_closings;	/* logs that have closed; rvm_logs_lock, read without */
+struct workqueue_struct *rvm_log_workqueue;
 
 /* --- the ring ----------------------------------------------------------- */
 
@@ -445,9 +446,14 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 	size += size / 4;
 	if (size > RVM_RING_MAX)
 		return -ENOMEM;
-	ret = alloc_ring(&ring, roundup_pow_of_two(size));
-	if (ret)
+	size = roundup_pow_of_two(size);
+	if (!rvm_memory_charge(log, rvm_pages(size), RVM_MEMORY_COMMIT))
+		return -ENOMEM;
+	ret = alloc_ring(&ring, size);
+	if (ret) {
+		rvm_memory_uncharge(log, rvm_pages(size));
 		return ret;
+	}
 	down_write(&log->ring_lock);
 	mutex_lock(&log->commit_lock);
 	if (ring.size > log->ring.size) {
@@ -461,14 +467,22 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size)
 	}
 	mutex_unlock(&log->commit_lock);
 	up_write(&log->ring_lock);
+	rvm_memory_uncharge(log, rvm_pages(ring.size));
 	free_ring(&ring);
 	return 0;
+}
+
+/* What a log takes from the start; its ring may grow. */
+static unsigned long fixed_pages(u32 ring_size)
+{
+	return rvm_pages(ring_size) + RVM_TRUNCATE_BATCH;
 }
 
 static void free_log(struct rvm_log *log)
 {
 	kfree(log->batch);
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
+	rvm_memory_uncharge(log, fixed_pages(log->ring.size));
 	free_ring(&log->ring);
 	vfree(log->slot);
 	vfree(log->status);
@@ -480,6 +494,7 @@ static void free_log(struct rvm_log *log)
 static struct rvm_log *alloc_log(struct inode *key)
 {
 	struct rvm_log *log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
+	u32 ring_size = roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10);
 
 	if (!log)
 		return NULL;
@@ -500,13 +515,19 @@ static struct rvm_log *alloc_log(struct inode *key)
 	xa_init_flags(&log->area_ids, XA_FLAGS_ALLOC1);
 	INIT_WORK(&log->truncate_work, rvm_truncate_work);
 	log->truncate_at = RVM_TRUNCATE_DEFAULT;
+	rvm_memory_init_log(log);
+	if (!rvm_memory_charge(log, fixed_pages(ring_size), RVM_MEMORY_COMMIT)) {
+		kfree(log);
+		return NULL;
+	}
 
 	log->status = vzalloc(sizeof(*log->status));
 	log->slot = vzalloc(RVM_STATUS_SIZE);
 	log->bounce = alloc_pages_of(RVM_TRUNCATE_BATCH, RVM_TRUNCATE_BATCH);
 	log->batch = kmalloc(sizeof(*log->batch), GFP_KERNEL_ACCOUNT);
 	if (!log->status || !log->slot || !log->bounce || !log->batch ||
-	    alloc_ring(&log->ring, roundup_pow_of_two(clamp(rvm_ring_kib, 64u, 16384u) << 10))) {
+	    alloc_ring(&log->ring, ring_size)) {
+		log->ring.size = ring_size;	/* free_log() uncharges it */
 		free_log(log);
 		return NULL;
 	}
@@ -599,6 +620,7 @@ static void release_log(struct kref *ref)
 	log->closing = true;
 	mutex_unlock(&rvm_logs_lock);
 	cancel_work_sync(&log->truncate_work);
+	rvm_memory_close_log(log);
 	if (log->open) {
 		mutex_lock(&log->commit_lock);
 		rvm_log_seal(log);
@@ -619,4 +641,26 @@ static void release_log(struct kref *ref)
 void rvm_log_put(struct rvm_log *log)
 {
 	kref_put_mutex(&log->ref, release_log, &rvm_logs_lock);
+}
+
+void rvm_log_for_each(void (*fn)(struct rvm_log *log))
+{
+	struct rvm_log *log;
+
+	mutex_lock(&rvm_logs_lock);
+	list_for_each_entry(log, &rvm_logs, node)
+		if (!log->closing)
+			fn(log);
+	mutex_unlock(&rvm_logs_lock);
+}
+
+int rvm_log_init(void)
+{
+	rvm_log_workqueue = alloc_workqueue("rvm-log", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return rvm_log_workqueue ? 0 : -ENOMEM;
+}
+
+void rvm_log_exit(void)
+{
+	destroy_workqueue(rvm_log_workqueue);
 }

@@ -34,6 +34,7 @@
 #include "core/status.h"
 #include "module/file.h"
 #include "module/image.h"
+#include "module/memory.h"
 
 struct rvm_batch;
 
@@ -109,6 +110,9 @@ struct rvm_log {
 	struct list_head logged;	/* images with log records to free, oldest first */
 	struct list_head loose;		/* images without */
 
+	struct rvm_memory memory;
+	bool pressed;			/* memory.press is part of a pass of the system's */
+
 	unsigned int truncate_at;	/* per cent */
 	struct work_struct truncate_work;
 
@@ -126,6 +130,14 @@ extern unsigned int rvm_ring_kib;
 int rvm_log_attach(int fd, struct rvm_log **log);
 void rvm_log_get(struct rvm_log *log);
 void rvm_log_put(struct rvm_log *log);
+
+/* Call fn for every log that isn't closing.  Takes rvm_logs_lock. */
+void rvm_log_for_each(void (*fn)(struct rvm_log *log));
+
+/* Where truncation works, also when memory is short. */
+extern struct workqueue_struct *rvm_log_workqueue;
+int rvm_log_init(void);
+void rvm_log_exit(void);
 
 /* The largest record that the empty log takes. */
 static inline bool rvm_log_fits_empty(struct rvm_log *log, u64 size)

@@ -13,6 +13,7 @@
 #include "module/commit.h"
 #include "module/file.h"
 #include "module/log.h"
+#include "module/memory.h"
 #include "module/recover.h"
 #include "module/segment.h"
 #include "module/truncate.h"
@@ -23,6 +24,9 @@ MODULE_PARM_DESC(ring_kib, "Memory in KiB for each log's unwritten end, 64 to 16
 
 module_param_named(max_areas, rvm_max_areas, uint, 0644);
 MODULE_PARM_DESC(max_areas, "Transactions that a process may have open at once in a log (default 1024)");
+
+module_param_named(memory_kib, rvm_system_memory.limit_kib, uint, 0644);
+MODULE_PARM_DESC(memory_kib, "Memory in KiB that changed pages, areas and unwritten log may take in all; half of it a log, unless that is set (default: a quarter of the machine's)");
 
 static umode_t rvm_device_mode = 0666;
 module_param_named(device_mode, rvm_device_mode, ushort, 0444);
@@ -202,14 +206,21 @@ static int log_operation(struct rvm_log *log, void __user *user, int (*operation
 static int set_options(struct rvm_log *log, void __user *user)
 {
 	struct rvm_ioc_options a;
-	int ret = COPY_ARGUMENT(a, user, 0);
+	int ret = COPY_ARGUMENT(a, user, RVM_OPTION_TRUNCATE | RVM_OPTION_MEMORY);
 
 	if (ret)
 		return ret;
-	if (a.reserved || a.truncate > 100)
+	/* What isn't meant to be set is 0. */
+	if (a.reserved || a.truncate > 100 ||
+	    (a.truncate && !(a.flags & RVM_OPTION_TRUNCATE)) ||
+	    (a.memory && (!(a.flags & RVM_OPTION_MEMORY) || a.memory < RVM_MEMORY_MIN)))
 		return -EINVAL;
-	WRITE_ONCE(log->truncate_at, a.truncate);
-	rvm_truncate_consider(log);
+	if (a.flags & RVM_OPTION_TRUNCATE) {
+		WRITE_ONCE(log->truncate_at, a.truncate);
+		rvm_truncate_consider(log);
+	}
+	if (a.flags & RVM_OPTION_MEMORY)
+		WRITE_ONCE(log->memory.limit_kib, min_t(u64, a.memory >> 10, UINT_MAX));
 	return 0;
 }
 
@@ -239,6 +250,9 @@ static int query(struct rvm_log *log, void __user *user)
 	a.truncations = log->truncations;
 	a.recovered_records = log->recovered_records;
 	a.failed = !!log->failed;
+	a.memory = (u64)atomic_long_read(&log->memory.held) << PAGE_SHIFT;
+	a.memory_limit = (u64)rvm_memory_limit(log) << PAGE_SHIFT;
+	a.memory_waits = atomic_long_read(&log->memory.waits);
 	spin_unlock(&log->write_lock);
 	mutex_unlock(&log->commit_lock);
 	mutex_unlock(&log->truncate_lock);
@@ -339,16 +353,30 @@ static int __init rvm_init(void)
 
 	if (ret)
 		return ret;
+	ret = rvm_log_init();
+	if (ret)
+		goto err_file;
+	ret = rvm_memory_init();
+	if (ret)
+		goto err_log;
 	rvm_device.mode = rvm_device_mode;
 	ret = misc_register(&rvm_device);
-	if (ret)
-		rvm_file_exit();
+	if (!ret)
+		return 0;
+
+	rvm_memory_exit();
+err_log:
+	rvm_log_exit();
+err_file:
+	rvm_file_exit();
 	return ret;
 }
 
 static void __exit rvm_exit(void)
 {
 	misc_deregister(&rvm_device);
+	rvm_memory_exit();
+	rvm_log_exit();
 	rvm_file_exit();
 }
 

@@ -35,7 +35,7 @@ static int apply_to_page(struct recovery *r, struct rvm_segment *segment, u64 of
 	if (IS_ERR(folio))
 		return PTR_ERR(folio);
 	folio_lock(folio);
-	image = rvm_image_make(segment, folio);
+	image = rvm_image_make(segment, folio, RVM_MEMORY_RECOVER);
 	if (image) {
 		mutex_lock(&log->commit_lock);
 		memcpy(rvm_image_committed(image) + offset_in_page(offset), data, length);

@@ -159,13 +159,24 @@ static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 		folio_unlock(folio);
 		return VM_FAULT_NOPAGE;
 	}
-	if (!rvm_image_make(region->segment, folio)) {
+	if (!rvm_image_make(region->segment, folio, RVM_MEMORY_STORE)) {
 		folio_unlock(folio);
-		return VM_FAULT_OOM;
+		/* The next try comes to rvm_region_fault(), which can wait for memory. */
+		unmap_mapping_range(region->segment->inode->i_mapping, folio_pos(folio), PAGE_SIZE,
+				    0);
+		return VM_FAULT_NOPAGE;
 	}
 	folio_mark_dirty(folio);
 	trace_rvm_write_fault(region->segment, folio->index);
 	return VM_FAULT_LOCKED;
+}
+
+static vm_fault_t rvm_region_fault(struct vm_fault *vmf)
+{
+	struct rvm_region *region = vmf->vma->vm_private_data;
+	vm_fault_t ret = rvm_memory_fault(region->segment, vmf);
+
+	return ret ? ret : filemap_fault(vmf);
 }
 
 static vm_fault_t rvm_orphan_fault(struct vm_fault *vmf)
@@ -255,7 +266,7 @@ static const struct vm_operations_struct rvm_region_vm_ops = {
 	.close		= rvm_region_close,
 	.may_split	= rvm_region_may_split,
 	.mremap		= rvm_region_mremap,
-	.fault		= filemap_fault,
+	.fault		= rvm_region_fault,
 	.map_pages	= filemap_map_pages,
 	.page_mkwrite	= rvm_region_page_mkwrite,
 };

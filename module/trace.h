@@ -173,6 +173,23 @@ TRACE_EVENT(rvm_read,
 		  __entry->segment, __entry->page, __entry->pages, __entry->ns, __entry->ret)
 );
 
+/* A fault has waited for memory: of the log, or of the system. */
+TRACE_EVENT(rvm_memory_wait,
+	TP_PROTO(struct rvm_log *log, bool system, u64 began),
+	TP_ARGS(log, system, began),
+	TP_STRUCT__entry(
+		RVM_LOG_FIELDS
+		__field(bool, system)
+		__field(u64, ns)
+	),
+	TP_fast_assign(
+		RVM_LOG_ASSIGN(log);
+		__entry->system = system;
+		__entry->ns = rvm_trace_since(began);
+	),
+	TP_printk(RVM_LOG_FORMAT "system=%d ns=%llu", RVM_LOG_PRINT, __entry->system, __entry->ns)
+);
+
 /* used: bytes of the log that are not free after it. */
 TRACE_EVENT(rvm_truncate,
 	TP_PROTO(struct rvm_log *log, unsigned int pages, u64 used, u64 began, int ret),

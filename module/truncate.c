@@ -153,9 +153,9 @@ static void put_back(struct rvm_log *log, struct list_head *written)
  * Those written belong to the logged or the loose again.  The loose may be clean
  * by now; but a page that has just been committed will likely be stored to again
  * soon, and stays writable, with its image, until it has not been for a whole
- * turn: that saves its next store a page fault.
+ * turn: that saves its next store a page fault.  Not where memory is wanted: hard.
  */
-static void clean_images(struct rvm_log *log, struct list_head *written)
+static void clean_images(struct rvm_log *log, struct list_head *written, bool hard)
 {
 	struct rvm_image *image, *next;
 	LIST_HEAD(check);
@@ -171,7 +171,7 @@ static void clean_images(struct rvm_log *log, struct list_head *written)
 	while (!list_empty(&check)) {
 		image = list_first_entry(&check, struct rvm_image, node);
 		list_move_tail(&image->node, &log->loose);
-		if (!image->cold) {
+		if (!image->cold && !hard) {
 			image->cold = true;
 			continue;
 		}
@@ -217,7 +217,7 @@ static u64 used(struct rvm_log *log)
 	return data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
 }
 
-static int truncate_to_end(struct rvm_log *log, unsigned int *pages)
+static int truncate_to_end(struct rvm_log *log, bool hard, unsigned int *pages)
 {
 	u64 position, sequence;
 	LIST_HEAD(written);
@@ -240,17 +240,40 @@ static int truncate_to_end(struct rvm_log *log, unsigned int *pages)
 		return ret;
 	}
 	log->truncations++;
-	clean_images(log, &written);
+	clean_images(log, &written, hard);
 	return 0;
+}
+
+static int truncate(struct rvm_log *log, bool hard)
+{
+	u64 began = rvm_trace_begin(trace_rvm_truncate_enabled());
+	unsigned int pages = 0;
+	int ret = truncate_to_end(log, hard, &pages);
+
+	trace_rvm_truncate(log, pages, used(log), began, ret);
+	return ret;
 }
 
 int rvm_truncate_locked(struct rvm_log *log)
 {
-	u64 began = rvm_trace_begin(trace_rvm_truncate_enabled());
-	unsigned int pages = 0;
-	int ret = truncate_to_end(log, &pages);
+	return truncate(log, false);
+}
 
-	trace_rvm_truncate(log, pages, used(log), began, ret);
+static void detach_unused(struct rvm_log *log)
+{
+	mutex_lock(&log->attach_lock);
+	rvm_segment_detach_unused(log);
+	mutex_unlock(&log->attach_lock);
+}
+
+int rvm_truncate_hard(struct rvm_log *log)
+{
+	int ret;
+
+	mutex_lock(&log->truncate_lock);
+	ret = truncate(log, true);
+	mutex_unlock(&log->truncate_lock);
+	detach_unused(log);
 	return ret;
 }
 
@@ -268,11 +291,8 @@ int rvm_truncate(struct rvm_log *log, u64 need)
 	if (!fits)
 		ret = rvm_truncate_locked(log);
 	mutex_unlock(&log->truncate_lock);
-	if (!need) {
-		mutex_lock(&log->attach_lock);
-		rvm_segment_detach_unused(log);
-		mutex_unlock(&log->attach_lock);
-	}
+	if (!need)
+		detach_unused(log);
 	return ret;
 }
 
@@ -286,7 +306,7 @@ static bool due(struct rvm_log *log)
 void rvm_truncate_consider(struct rvm_log *log)
 {
 	if (due(log) && !work_pending(&log->truncate_work))
-		queue_work(system_unbound_wq, &log->truncate_work);
+		queue_work(rvm_log_workqueue, &log->truncate_work);
 }
 
 void rvm_truncate_work(struct work_struct *work)

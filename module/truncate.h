@@ -34,6 +34,9 @@ int rvm_truncate(struct rvm_log *log, u64 need);
 /* The same, with truncate_lock held. */
 int rvm_truncate_locked(struct rvm_log *log);
 
+/* For memory's sake: of all pages that are clean then, none keeps its image. */
+int rvm_truncate_hard(struct rvm_log *log);
+
 /* Start it in the background if enough of the log is in use. */
 void rvm_truncate_consider(struct rvm_log *log);
 void rvm_truncate_work(struct work_struct *work);

@@ -45,6 +45,9 @@ typedef struct {
 	uint64_t truncations;
 	uint64_t recovered_records;
 	uint64_t failed;		/* 1: a log write failed, and no commit succeeds any more */
+	uint64_t memory;		/* held, of what the limit is for; 0 in the user engine */
+	uint64_t memory_limit;		/* in force; 0 in the user engine, which has none */
+	uint64_t memory_waits;		/* stores that waited for memory */
 } rvm_engine_counters_t;
 
 /*
@@ -52,6 +55,25 @@ typedef struct {
  * rvm_initialize; RVM_ELOG without a log; RVM_EOPTIONS for NULL.
  */
 rvm_return_t rvm_get_engine_counters(rvm_engine_counters_t *counters);
+
+/*
+ * Limit the memory that can't be reclaimed, to `bytes`: changed pages and
+ * their committed images, what transactions declared, and the part of the log
+ * that is not written.  0 is the kernel engine's default.  It is in force for
+ * the open log, whoever uses it, and for logs that are opened later.  A store at
+ * the limit waits for truncation, and is a SIGBUS where that can't free anything;
+ * calls give RVM_ENO_MEMORY.  See rvm(4).
+ *
+ * The user engine's pages are the process's own, which can be swapped: it takes
+ * the limit, and does nothing with it.
+ *
+ * RVM_SUCCESS; RVM_EINIT after rvm_terminate, or in a forked child;
+ * RVM_EOPTIONS for less than RVM_MEMORY_LIMIT_MIN.  It may be called before
+ * rvm_initialize, and by any thread.
+ */
+rvm_return_t rvm_set_memory_limit(uint64_t bytes);
+
+#define RVM_MEMORY_LIMIT_MIN	(1ul << 20)
 
 #ifdef __cplusplus
 }

@@ -57,6 +57,39 @@ TEST_F(api, after_terminate)
 	CODE(RVM_EINIT, RVM_INIT(NULL));
 	CODE(RVM_EINIT, start_with(&self->f, MIB, 0));
 	CODE(RVM_EINIT, rvm_set_engine("auto"));
+	CODE(RVM_EINIT, rvm_set_memory_limit(0));
+}
+
+static unsigned long memory_limit(struct __test_metadata *_metadata)
+{
+	rvm_engine_counters_t counters;
+
+	OK(rvm_get_engine_counters(&counters));
+	return counters.memory_limit;
+}
+
+/* Before the log is opened, and while it is open; options that are set keep it. */
+TEST_F(api, memory_limit)
+{
+	rvm_options_t options;
+	unsigned long at_first;
+	bool kernel;
+
+	CODE(RVM_EOPTIONS, rvm_set_memory_limit(RVM_MEMORY_LIMIT_MIN - 1));
+	OK(rvm_set_memory_limit(5 * MIB));
+	start(&self->f);
+	kernel = !strcmp(rvm_get_engine(), "kernel");
+	EXPECT_EQ(kernel ? 5 * MIB : 0, memory_limit(_metadata));
+	CODE(RVM_EOPTIONS, rvm_set_memory_limit(1));
+	EXPECT_EQ(kernel ? 5 * MIB : 0, memory_limit(_metadata));
+	OK(rvm_set_memory_limit(0));
+	at_first = memory_limit(_metadata);
+	OK(rvm_set_memory_limit(RVM_MEMORY_LIMIT_MIN));
+	rvm_init_options(&options);
+	OK(rvm_set_options(&options));
+	EXPECT_EQ(kernel ? RVM_MEMORY_LIMIT_MIN : 0, memory_limit(_metadata));
+	EXPECT_EQ(kernel, memory_limit(_metadata) < at_first);
+	OK(rvm_terminate());
 }
 
 TEST_F(api, version)

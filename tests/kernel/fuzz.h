@@ -438,7 +438,12 @@ static bool do_truncate(void)
 
 static bool do_set_options(void)
 {
-	struct rvm_ioc_options a = { .size = sizeof(a), .truncate = pick(101) };
+	struct rvm_ioc_options a = { .size = sizeof(a), .flags = pick(4) };
+
+	if (a.flags & RVM_OPTION_TRUNCATE)
+		a.truncate = pick(101);
+	if (a.flags & RVM_OPTION_MEMORY)
+		a.memory = pick(4) ? pick(16) * (RVM_MEMORY_MIN / 2) : 0;
 
 	return !call(fd_of(LOG, NULL), RVM_IOC_SET_OPTIONS, &a);
 }

@@ -273,7 +273,9 @@ static int UNUSED log_ioctl(int log, unsigned long command)
 
 static int UNUSED set_truncate(int log, unsigned int percent)
 {
-	struct rvm_ioc_options a = { .size = sizeof(a), .truncate = percent };
+	struct rvm_ioc_options a = {
+		.size = sizeof(a), .flags = RVM_OPTION_TRUNCATE, .truncate = percent,
+	};
 
 	return ioctl(log, RVM_IOC_SET_OPTIONS, &a);
 }
@@ -401,18 +403,27 @@ struct world {
 #define AREA	(64 * KIB)
 #define LENGTH	(64 * KIB)
 
-/* Attach, recover, map. The descriptor of the segment is needed no more after that. */
-static int UNUSED open_world(struct world *w)
+/* All but the region. */
+static int UNUSED attach_world(struct world *w)
 {
+	w->memory = MAP_FAILED;
 	w->log = attach(w->f.log);
 	if (w->log < 0)
 		return -1;
 	w->segment = segment(w->log, w->f.segment);
 	if (w->segment < 0 || recover(w->log, NULL, NULL))
 		return -1;
-	w->memory = map(w->segment, LENGTH);
 	w->area = map(w->log, AREA);
-	return w->memory == MAP_FAILED || w->area == MAP_FAILED ? -1 : 0;
+	return w->area == MAP_FAILED ? -1 : 0;
+}
+
+/* Attach, recover, map. The descriptor of the segment is needed no more after that. */
+static int UNUSED open_world(struct world *w)
+{
+	if (attach_world(w))
+		return -1;
+	w->memory = map(w->segment, LENGTH);
+	return w->memory == MAP_FAILED ? -1 : 0;
 }
 
 static void UNUSED close_world(struct world *w)

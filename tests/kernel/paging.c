@@ -4,7 +4,7 @@
  * with them; they go when memory is wanted and nothing in them would be lost.  On
  * a null_blk device, whose requests the kernel counts, or in a file on one.
  */
-#include "null_blk.h"
+#include "cgroup.h"
 
 #include <setjmp.h>
 
@@ -39,38 +39,6 @@ static int fill(const char *path, ssize_t length)
 }
 
 /* --- memory ---------------------------------------------------------------- */
-
-#define GROUPS	"/sys/fs/cgroup"
-#define GROUP	GROUPS "/rvm-test"
-
-/* A cgroup for this process alone. */
-static int enter_group(void)
-{
-	if (mount("cgroup2", GROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
-		return -1;
-	return write_text(GROUPS "/cgroup.subtree_control", "+memory") || mkdir(GROUP, 0700) ||
-	       write_text(GROUP "/cgroup.procs", "0") ? -1 : 0;
-}
-
-static int leave_group(void)
-{
-	return write_text(GROUPS "/cgroup.procs", "0") || rmdir(GROUP) ? -1 : 0;
-}
-
-/* Bytes of that kind that the group is charged for. */
-static unsigned long charged(const char *kind)
-{
-	FILE *file = fopen(GROUP "/memory.stat", "re");
-	unsigned long bytes = ~0ul, value;
-	char name[100];
-
-	while (file && fscanf(file, "%99s %lu", name, &value) == 2)
-		if (!strcmp(name, kind))
-			bytes = value;
-	if (file)
-		fclose(file);
-	return bytes;
-}
 
 /* The group's memory is wanted: the kernel takes what it can. */
 static void reclaim(void *memory)
@@ -124,12 +92,8 @@ FIXTURE_SETUP(paging)
 	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
 	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
 	close(fd);
-	WORKS(w->log = attach(w->f.log));
-	WORKS(w->segment = segment(w->log, w->f.segment));
-	WORKS(recover(w->log, NULL, NULL));
+	WORKS(attach_world(w));
 	WORKS(set_truncate(w->log, 0));
-	w->area = map(w->log, AREA);
-	ASSERT_NE(MAP_FAILED, (void *)w->area);
 	self->memory = MAP_FAILED;
 }
 

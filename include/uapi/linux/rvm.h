@@ -185,16 +185,36 @@ struct rvm_ioc_log {
 };
 
 /*
- * SET_OPTIONS, on a log: truncation starts in the background when `truncate`
- * per cent of the log are used; 0 means never.  One setting per log, shared by
- * all who attached it.
+ * SET_OPTIONS, on a log: set what `flags` names; the other fields are 0.  One
+ * setting per log, shared by all who attached it, and gone with the last.
+ *
+ * RVM_OPTION_TRUNCATE	truncation starts in the background when `truncate` per
+ *	cent of the log are used; 0 means never.  At first it is 50.
+ * RVM_OPTION_MEMORY	changed pages with their committed images, areas and what
+ *	of the log is in memory take `memory` bytes at most; 0 means the default, half
+ *	of the module parameter memory_kib.  From half of it on truncation starts,
+ *	whatever `truncate` says.  At the limit a store waits for truncation; if
+ *	nothing can be freed, since all that is held is not committed or can't be
+ *	written to its segment, it is SIGBUS (EFAULT in a system call).  A system
+ *	call's own store waits 5 seconds at most in which nothing is freed.
+ *	A sixteenth is kept for the areas and commits of transactions, for which it
+ *	is ENOMEM at the limit.
+ *
+ * EINVAL	an unknown flag, a field that no flag names, more than 100 per cent,
+ *		less memory than RVM_MEMORY_MIN
  */
 struct rvm_ioc_options {
 	__u32 size;
-	__u32 flags;		/* 0 */
+	__u32 flags;		/* RVM_OPTION_* */
 	__u32 truncate;		/* 0..100 */
 	__u32 reserved;		/* 0 */
+	__u64 memory;		/* bytes */
 };
+
+#define RVM_OPTION_TRUNCATE	(1u << 0)
+#define RVM_OPTION_MEMORY	(1u << 1)
+
+#define RVM_MEMORY_MIN		(1u << 20)
 
 /* QUERY, on a log. Counts are since the log was attached; lengths in bytes. */
 struct rvm_ioc_query {
@@ -215,6 +235,9 @@ struct rvm_ioc_query {
 	__u64 truncations;
 	__u64 recovered_records;
 	__u64 failed;		/* 1 once a log write has failed */
+	__u64 memory;		/* held now, of what RVM_OPTION_MEMORY limits */
+	__u64 memory_limit;	/* in force */
+	__u64 memory_waits;	/* stores that waited for memory */
 };
 
 #define RVM_IOC_TYPE		'v'
