@@ -85,6 +85,7 @@ struct bank {
 	uint64_t pages, hot, warm;	/* account pages; the first hot and the next warm of them */
 	pthread_t thread;
 	uint64_t transactions;		/* that it makes now */
+	uint64_t worst;			/* --worst: of these the longest commit, in ns */
 };
 
 enum access { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
@@ -108,7 +109,7 @@ static struct {
 	uint64_t log_size;		/* 0: not given */
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
 	int access, begin, commit, optimize;
-	bool create, verify, json, busy;
+	bool create, verify, json, busy, worst;
 } opt = {
 	.accounts = 32768, .threads = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
 	.truncate = TRUNCATE, .seed = 1, .access = ACCESS_RANDOM,
@@ -154,12 +155,12 @@ static const char doc[] =
 	"With --threads=N there are N such banks, each one thread's, and the transactions are divided among them.\n\n"
 	"A repetition is all transactions, then rvm_flush(), both timed together, then rvm_truncate(), timed apart. "
 	"Writes, flushes and bytes are counted over the whole repetition.\n\n"
-	"SIZE is in bytes, or with a suffix K, M or G in units of 1024, 1024^2 or 1024^3 bytes. Times are in nanoseconds.\n\n"
+	"SIZE is in bytes, or with a suffix K, M or G in units of 1024, 1024^2 or 1024^3 bytes. Times are in nanoseconds, the longest commit's in microseconds.\n\n"
 	"Exit status: 0; 1 for an error or a failed --verify; 2 for a wrong command line.";
 
 enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_OPTIMIZE, KEY_REPEAT,
-	KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP,
+	KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
 };
 
 static const struct argp_option options[] = {
@@ -190,6 +191,7 @@ static const struct argp_option options[] = {
 	{ "seed", KEY_SEED, "N", 0, "Of the random numbers: the same seed makes the same bank (1)", 0 },
 	{ "busy", KEY_BUSY, NULL, 0,
 	  "Report the machine's busy time too, kernel threads included; takes root and a machine with one CPU", 0 },
+	{ "worst", KEY_WORST, NULL, 0, "Report the longest time that one commit took, whichever thread made it", 0 },
 	{ "verify", KEY_VERIFY, NULL, 0, "Check the bank at the end (with --transactions=0: do only this)", 0 },
 	{ "json", KEY_JSON, NULL, 0, "Print one JSON object a line for each repetition", 0 },
 	{ 0 },
@@ -303,6 +305,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_BUSY:
 		opt.busy = true;
+		break;
+	case KEY_WORST:
+		opt.worst = true;
 		break;
 	case KEY_VERIFY:
 		opt.verify = true;
@@ -490,6 +495,7 @@ static void transaction(struct bank *bank)
 	struct audit entry = {
 		.sequence = bank->next_audit, .accounts = accounts, .teller = teller, .branch = branch,
 	};
+	uint64_t committing = 0;
 	rvm_tid_t tid;
 
 	rvm_init_tid(&tid);
@@ -513,7 +519,11 @@ static void transaction(struct bank *bank)
 	entry.check = audit_check(&entry);
 	check(rvm_set_range(&tid, audit, sizeof(*audit)), "rvm_set_range", NULL);
 	*audit = entry;
+	if (opt.worst)
+		committing = now_ns();
 	check(rvm_end_transaction(&tid, commit_modes[opt.commit]), "rvm_end_transaction", NULL);
+	if (opt.worst)
+		bank->worst = MAX(bank->worst, now_ns() - committing);
 	bank->next_audit++;
 }
 
@@ -818,6 +828,7 @@ static bool verify(const struct bank *banks)
 struct result {
 	struct stretch commits, truncation;
 	rvm_engine_counters_t counters;		/* of the repetition; log_length as it is */
+	uint64_t worst;				/* --worst: the longest commit, in ns */
 };
 
 static pthread_barrier_t begun;
@@ -841,6 +852,7 @@ static void begin_others(struct bank *banks, uint64_t transactions)
 		int error = 0;
 
 		banks[i].transactions = (transactions + opt.threads - 1 - i) / opt.threads;
+		banks[i].worst = 0;
 		if (i)
 			error = pthread_create(&banks[i].thread, NULL, work, &banks[i]);
 		if (error)
@@ -865,6 +877,9 @@ static void repetition(struct bank *banks, uint64_t transactions, struct result 
 	stretch_end(&result->truncation);
 	check(rvm_get_engine_counters(&after), "rvm_get_engine_counters", NULL);
 
+	result->worst = 0;
+	for (uint64_t i = 0; i < opt.threads; i++)
+		result->worst = MAX(result->worst, banks[i].worst);
 	result->counters = after;
 #define DIFFERENCE(field) (result->counters.field = after.field - before.field)
 	DIFFERENCE(log_writes);
@@ -915,6 +930,8 @@ static void print_json(uint64_t number, const struct result *r)
 		printf(",\"busy_ns_per_txn\":%.1f,\"truncate_busy_ns_per_txn\":%.1f",
 		       (r->commits.elapsed - r->commits.idle) / n,
 		       (r->truncation.elapsed - r->truncation.idle) / n);
+	if (opt.worst)
+		printf(",\"worst_us\":%.1f", r->worst / 1e3);
 	printf(",\"log_writes_per_txn\":%.4f,\"log_flushes_per_txn\":%.4f,\"log_bytes_per_txn\":%.1f"
 	       ",\"segment_writes_per_txn\":%.4f,\"segment_flushes_per_txn\":%.4f,\"segment_bytes_per_txn\":%.1f"
 	       ",\"truncations\":%" PRIu64 "}\n",
@@ -942,6 +959,8 @@ static void print_text(uint64_t number, const struct result *r)
 		printf("  CPU busy        commit %12.1f ns, truncation %10.1f ns\n",
 		       (r->commits.elapsed - r->commits.idle) / n,
 		       (r->truncation.elapsed - r->truncation.idle) / n);
+	if (opt.worst)
+		printf("  longest         commit %12.1f us\n", r->worst / 1e3);
 	printf("  log             %8.4f writes, %8.4f flushes, %10.1f bytes\n",
 	       c->log_writes / n, c->log_flushes / n, c->log_bytes / n);
 	printf("  segment         %8.4f writes, %8.4f flushes, %10.1f bytes; %" PRIu64 " truncation%s\n",

@@ -47,6 +47,19 @@ one_json_line_each() {
 		! grep -v -E '^\{("[a-z_]+":("[^"]*"|-?[0-9]+(\.[0-9]+)?),?)+\}$' out &&
 		! grep -q ',}' out
 }
+# one thread's longest commit took about the mean of its transactions at least, and no longer than all of them
+worst_fits() {
+	awk '
+		function value(name) {
+			return match($0, "\"" name "\":[0-9.]+") ? substr($0, RSTART + length(name) + 3, RLENGTH) + 0 : -1
+		}
+		{
+			worst = value("worst_us") * 1000
+			if (worst < value("ns_per_txn") / 4 || worst > value("ns_per_txn") * value("transactions"))
+				bad = 1
+		}
+		END { exit bad }' out
+}
 in_json() {
 	local pair
 	for pair; do
@@ -85,6 +98,13 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "with their number" in_json threads=3 transactions=200
 	check "each has its share" eval 'bench --accounts 1000 --threads 7 --transactions 0 --verify |
 		grep -q "verified: 400 transactions"'
+	good "the longest commit" $small --worst --threads 7
+	check "text tells it" grep -q '^  longest  *commit  *[0-9.]* us$' out
+	good "the longest commit, in JSON" $small --worst --json --repeat 2
+	check "and all else" one_json_line_each 2
+	check "between the mean and the sum" worst_fits
+	good "no longest commit" $small --json
+	check "unless asked for" eval '! grep -q worst out'
 	bad "too few banks for the threads" 1 '8 banks of 1000 accounts take' --accounts 1000 --threads 8
 
 	for run in 1 2; do
