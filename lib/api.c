@@ -32,8 +32,7 @@ struct rvm_api rvm_api = {
 static const struct rvm_engine *_Atomic engine_in_use;	/* once READY */
 static const char *engine_name;				/* rvm_set_engine's; under setup */
 
-static uint64_t memory_limit;				/* rvm_set_memory_limit's; under setup */
-static bool memory_limit_set;
+static struct rvm_log_options beyond;			/* what isn't the standard's; under setup */
 
 /* Programs for the classic library set it to keep truncation from yielding. */
 rvm_bool_t rvm_no_yield = rvm_false;
@@ -222,8 +221,10 @@ static struct rvm_log_options engine_options(const rvm_options_t *options)
 		.max_read = options->max_read_len,
 		.coalesce_ranges = options->flags & RVM_COALESCE_RANGES,
 		.coalesce_transactions = options->flags & RVM_COALESCE_TRANS,
-		.memory_limit = memory_limit,
-		.memory_limit_set = memory_limit_set,
+		.flush_interval = beyond.flush_interval,
+		.flush_interval_set = beyond.flush_interval_set,
+		.memory_limit = beyond.memory_limit,
+		.memory_limit_set = beyond.memory_limit_set,
 	};
 }
 
@@ -268,27 +269,51 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 	return code;
 }
 
-rvm_return_t rvm_set_memory_limit(uint64_t bytes)
+/* Change `beyond`, whether there is a log or not: RVM_EINIT, or end_change() is to follow. */
+static rvm_return_t begin_change(void)
 {
-	rvm_return_t code = RVM_SUCCESS;
-	struct rvm_log_options o;
-
-	if (bytes && bytes < RVM_MEMORY_LIMIT_MIN)
-		return RVM_EOPTIONS;
 	if (phase == FORKED)
 		return RVM_EINIT;
 	pthread_mutex_lock(&rvm_api.setup);
-	if (phase == TERMINATED) {
-		code = RVM_EINIT;
-	} else {
-		memory_limit = bytes;
-		memory_limit_set = true;
-		o = engine_options(&rvm_api.options);
-		if (rvm_api.log)
-			code = rvm_api.log->engine->set_options(rvm_api.log, &o);
-	}
+	if (phase != TERMINATED)
+		return RVM_SUCCESS;
+	pthread_mutex_unlock(&rvm_api.setup);
+	return RVM_EINIT;
+}
+
+static rvm_return_t end_change(void)
+{
+	struct rvm_log_options o = engine_options(&rvm_api.options);
+	struct rvm_log *log = rvm_api.log;
+	rvm_return_t code = log ? log->engine->set_options(log, &o) : RVM_SUCCESS;
+
 	pthread_mutex_unlock(&rvm_api.setup);
 	return code;
+}
+
+rvm_return_t rvm_set_flush_interval(uint32_t milliseconds)
+{
+	rvm_return_t code = begin_change();
+
+	if (code)
+		return code;
+	beyond.flush_interval = milliseconds;
+	beyond.flush_interval_set = true;
+	return end_change();
+}
+
+rvm_return_t rvm_set_memory_limit(uint64_t bytes)
+{
+	rvm_return_t code;
+
+	if (bytes && bytes < RVM_MEMORY_LIMIT_MIN)
+		return RVM_EOPTIONS;
+	code = begin_change();
+	if (code)
+		return code;
+	beyond.memory_limit = bytes;
+	beyond.memory_limit_set = true;
+	return end_change();
 }
 
 static void count_tid(void *context, const rvm_tid_t *tid)

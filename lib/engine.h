@@ -73,6 +73,8 @@ struct rvm_log_options {
 	uint64_t recovery_buffer, flush_buffer, max_read;
 	bool coalesce_ranges;		/* RVM_COALESCE_RANGES (or _TRANS) */
 	bool coalesce_transactions;	/* RVM_COALESCE_TRANS */
+	uint32_t flush_interval;	/* rvm_set_flush_interval's: milliseconds, 0 never */
+	bool flush_interval_set;
 	uint64_t memory_limit;		/* rvm_set_memory_limit's: of what can't be reclaimed */
 	bool memory_limit_set;
 };

@@ -275,15 +275,22 @@ static rvm_return_t kernel_set_options(struct rvm_log *log, const struct rvm_log
 {
 	struct rvm_ioc_options a = {
 		.size = sizeof(a),
-		.flags = RVM_OPTION_TRUNCATE,
+		.flags = RVM_OPTION_TRUNCATE | RVM_OPTION_COALESCE,
 		.truncate = options->truncate,
+		.coalesce = options->coalesce_transactions,
 	};
 
+	if (options->flush_interval_set) {
+		a.flags |= RVM_OPTION_FLUSH_INTERVAL;
+		a.flush_interval = options->flush_interval;
+	}
 	if (options->memory_limit_set) {
 		a.flags |= RVM_OPTION_MEMORY;
 		a.memory = options->memory_limit;
 	}
-	return ioctl(kernel_log(log)->fd, RVM_IOC_SET_OPTIONS, &a) ? RVM_EINTERNAL : RVM_SUCCESS;
+	if (!ioctl(kernel_log(log)->fd, RVM_IOC_SET_OPTIONS, &a))
+		return RVM_SUCCESS;
+	return errno == ENOMEM ? RVM_ENO_MEMORY : RVM_EINTERNAL;
 }
 
 static rvm_return_t kernel_open(const char *path, const struct rvm_log_options *options,

@@ -33,6 +33,7 @@ static void log_free(struct user_log *log)
 	user_log_free(log);
 	user_segment_free_all(log);
 	pthread_cond_destroy(&log->thread_wake);
+	pthread_cond_destroy(&log->flusher_wake);
 	pthread_cond_destroy(&log->room);
 	pthread_mutex_destroy(&log->lock);
 	pthread_mutex_destroy(&log->status_lock);
@@ -59,6 +60,7 @@ static struct user_log *log_new(const char *path, const struct rvm_log_options *
 	pthread_mutex_init(&log->lock, NULL);
 	pthread_cond_init(&log->room, NULL);
 	pthread_cond_init(&log->thread_wake, NULL);
+	pthread_cond_init(&log->flusher_wake, NULL);
 	log->base.path = strdup(path);
 	log->slot = user_file_buffer(RVM_STATUS_SIZE);
 	if (!log->base.path || !log->slot) {
@@ -133,6 +135,7 @@ static rvm_return_t user_close(struct rvm_log *base)
 	rvm_return_t code;
 	int error;
 
+	user_flush_stop(log);
 	user_truncate_stop(log);
 	code = user_flush(base);
 	error = errno;
@@ -144,9 +147,14 @@ static rvm_return_t user_close(struct rvm_log *base)
 static rvm_return_t user_set_options(struct rvm_log *base, const struct rvm_log_options *options)
 {
 	struct user_log *log = user_log_of(base);
+	bool changed;
 
 	pthread_mutex_lock(&log->lock);
+	changed = options->flush_interval != log->options.flush_interval;
 	log->options = *options;
+	/* an error stays with the log: the next commit gets it */
+	if (changed && user_flush_later(log, true))
+		user_log_flush(log, log->next_sequence);
 	pthread_mutex_unlock(&log->lock);
 	return RVM_SUCCESS;
 }

@@ -161,6 +161,13 @@ struct user_log {
 	pthread_cond_t thread_wake;
 	u64 thread_again;	/* not before the log's end passes this */
 
+	/* the flushing thread (user_flush.c) */
+	bool flusher_runs, flusher_stop;
+	bool flush_due;			/* there are commits to flush at flush_at */
+	struct timespec flush_at;
+	pthread_t flusher;
+	pthread_cond_t flusher_wake;
+
 	rvm_engine_counters_t counters;	/* commits under lock, I/O by atomic addition */
 };
 
@@ -255,6 +262,15 @@ int user_status_write(struct user_log *log, struct rvm_status *status);
 int user_truncate_epoch(struct user_log *log);
 void user_truncate_start(struct user_log *log);	/* wake or create the thread; lock is held */
 void user_truncate_stop(struct user_log *log);
+/* A thread of the engine's own; false: there is none to be had. */
+bool user_thread_start(pthread_t *thread, void *(*run)(void *), struct user_log *log);
+
+/*
+ * user_flush.c: what is committed is to be flushed after the interval, if there is
+ * one; `anew`: after an interval from now on.  lock is held.  -EAGAIN: there is no thread to do it.
+ */
+int user_flush_later(struct user_log *log, bool anew);
+void user_flush_stop(struct user_log *log);
 
 /* user_region.c */
 rvm_return_t user_map(struct rvm_log *log, const struct rvm_map_request *request,

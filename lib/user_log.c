@@ -399,6 +399,8 @@ rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 		sequence = log->next_sequence;
 	else if (b && b != log->open)
 		sequence = log->open ? log->open->sequence : log->next_sequence;
+	if (!flush && user_flush_later(log, false))
+		sequence = log->next_sequence;
 	if (sequence)
 		error = user_log_flush(log, sequence);
 out:

@@ -111,19 +111,25 @@ static void *thread_main(void *context)
 	return NULL;
 }
 
-void user_truncate_start(struct user_log *log)
+bool user_thread_start(pthread_t *thread, void *(*run)(void *), struct user_log *log)
 {
 	sigset_t all, old;
+	int error;
 
+	/* the application's signals are for its own threads */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	error = pthread_create(thread, NULL, run, log);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return !error;
+}
+
+void user_truncate_start(struct user_log *log)
+{
 	if (log->thread_wanted || log->thread_stop)
 		return;
-	if (!log->thread_runs) {
-		/* the application's signals are for its own threads */
-		sigfillset(&all);
-		pthread_sigmask(SIG_BLOCK, &all, &old);
-		log->thread_runs = !pthread_create(&log->thread, NULL, thread_main, log);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	if (!log->thread_runs)
+		log->thread_runs = user_thread_start(&log->thread, thread_main, log);
 	/* without a thread, whoever finds the log full truncates */
 	log->thread_wanted = log->thread_runs;
 	pthread_cond_signal(&log->thread_wake);

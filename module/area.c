@@ -264,8 +264,7 @@ static int by_place(const void *a, const void *b)
 	return piece_start(x) < piece_start(y) ? -1 : piece_start(x) > piece_start(y);
 }
 
-/* Sort pieces and join those that overlap: how many it makes. */
-static u32 sort_pieces(struct rvm_piece *pieces, u32 n)
+u32 rvm_pieces_sort(struct rvm_piece *pieces, u32 n)
 {
 	struct rvm_piece *last = pieces;
 	u32 i;
@@ -353,7 +352,7 @@ void rvm_area_patch_others(struct rvm_area *committer, u32 n)
 		if (area == committer || !rvm_area_open(area))
 			continue;
 		if (!sorted)
-			n = sort_pieces(committer->pieces, n);
+			n = rvm_pieces_sort(committer->pieces, n);
 		sorted = true;
 		rvm_area_index(area);
 		for (entries = rvm_area_next(area, NULL); entries;

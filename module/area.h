@@ -70,6 +70,9 @@ static inline unsigned long rvm_pieces_pages(u32 room)
 	return rvm_pages((u64)room * sizeof(struct rvm_piece));
 }
 
+/* Sort pieces, and join those of the same bytes: how many it makes. */
+u32 rvm_pieces_sort(struct rvm_piece *pieces, u32 n);
+
 /* --- processes, under commit_lock --- */
 struct rvm_process *rvm_process_get(struct rvm_log *log, struct mm_struct *mm);
 void rvm_process_put(struct rvm_process *process);

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 
 #include "module/area.h"
+#include "module/coalesce.h"
 #include "module/commit.h"
 #include "module/image.h"
 #include "module/log.h"
@@ -93,10 +94,19 @@ static int take_stock(struct rvm_area *area, struct total *total)
 }
 
 /*
- * Log one piece's bytes, and make them the committed ones.  They're read from
- * memory once: what is logged is what is committed, whoever stores meanwhile.
+ * Memory is read once, and the log gets it from the image: what is logged is what
+ * is committed, whoever stores meanwhile.
  */
-static void capture(struct rvm_log *log, const struct rvm_piece *piece)
+void rvm_commit_piece(const struct rvm_piece *piece, u64 position, u64 sequence)
+{
+	struct rvm_image *image = piece->image;
+
+	memcpy(rvm_image_committed(image) + piece->offset,
+	       rvm_image_current(image) + piece->offset, piece->length);
+	rvm_image_logged(image, position, sequence);
+}
+
+void rvm_commit_append(struct rvm_log *log, const struct rvm_piece *piece)
 {
 	struct rvm_image *image = piece->image;
 	void *committed = rvm_image_committed(image) + piece->offset;
@@ -104,8 +114,6 @@ static void capture(struct rvm_log *log, const struct rvm_piece *piece)
 	struct rvm_range_header header;
 	u64 zero = 0;
 
-	memcpy(committed, rvm_image_current(image) + piece->offset, piece->length);
-	rvm_image_logged(image, log->appending, log->sequence);
 	rvm_range_header_init(&header, image->segment->id,
 			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
 	rvm_log_append(log, &header, sizeof(header));
@@ -118,10 +126,13 @@ static void append(struct rvm_log *log, struct rvm_area *area, const struct tota
 {
 	u32 i;
 
-	rvm_log_begin(log, total->bytes, total->pieces);
-	for (i = 0; i < total->pieces; i++)
-		capture(log, &area->pieces[i]);
+	rvm_log_begin(log, total->bytes, total->pieces, log->sequence, 1);
+	for (i = 0; i < total->pieces; i++) {
+		rvm_commit_piece(&area->pieces[i], log->appending, log->sequence);
+		rvm_commit_append(log, &area->pieces[i]);
+	}
 	rvm_log_end(log, total->bytes);
+	log->sequence++;
 }
 
 /* Room for the pieces: -EAGAIN tells to look again, for the lock was dropped. */
@@ -192,7 +203,8 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *tot
 		      u64 *position)
 {
 	struct rvm_area *area = rvm_area_find(log, id);
-	u64 head;
+	u64 head, need;
+	bool coalesce;
 	int ret;
 
 	if (!area)
@@ -206,16 +218,28 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *tot
 		return -EFBIG;
 	if (total->pieces > area->pieces_room)
 		return grow_pieces(log, id, total->pieces);
+	/* A commit that is flushed at once begins no run, but ends one. */
+	coalesce = rvm_coalesce_takes(log, total->pieces, total->bytes) &&
+		   (!flush || log->coalesce.commits);
+	if (log->coalesce.commits && total->pieces &&
+	    !(coalesce && rvm_coalesce_make_room(log, total->pieces, total->bytes))) {
+		rvm_log_seal(log);
+		coalesce &= !flush;
+	}
+	need = total->bytes + log->coalesce.bytes;
 	/* First this: a truncation may move it at any time. */
 	head = atomic64_read(&log->head);
-	if (!rvm_log_fits(log, total->bytes))
-		return make_log_room(log, total->bytes, head);
-	if (!rvm_log_fits_ring(log, total->bytes))
-		return make_ring_room(log, total->bytes);
+	if (!rvm_log_fits(log, need))
+		return make_log_room(log, need, head);
+	if (!rvm_log_fits_ring(log, need))
+		return make_ring_room(log, need);
 
 	*sequence = log->sequence;
 	if (total->pieces) {
-		append(log, area, total);
+		if (coalesce)
+			rvm_coalesce_add(log, area, total->pieces, total->bytes);
+		else
+			append(log, area, total);
 		rvm_area_patch_others(area, total->pieces);
 	}
 	rvm_area_reset(area);
@@ -243,6 +267,8 @@ int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence)
 	mutex_unlock(&log->commit_lock);
 	if (!ret && flush)
 		ret = rvm_log_flush(log, position);
+	else if (!ret)
+		rvm_log_flush_later(log);
 	trace_rvm_commit(log, area, flush, *sequence, total.pieces, total.bytes, began, ret);
 	rvm_truncate_consider(log);
 	return ret;

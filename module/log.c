@@ -32,12 +32,12 @@ static u8 *ring_at(struct rvm_log *log, u64 position)
 	return log->ring.base + (position & (log->ring.size - 1));
 }
 
-void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges)
+void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges, u64 sequence, u32 commits)
 {
 	struct rvm_record_header header;
 
 	log->appending = log->appended;
-	rvm_record_header_init(&header, log->status, log->sequence, 1, length, ranges,
+	rvm_record_header_init(&header, log->status, sequence, commits, length, ranges,
 			       ktime_get_coarse_real_ns());
 	rvm_log_append(log, &header, sizeof(header));
 }
@@ -50,13 +50,15 @@ void rvm_log_end(struct rvm_log *log, u64 length)
 				rvm_crc32c(RVM_CRC_SEED, ring_at(log, log->appending),
 					   log->appended - log->appending));
 	rvm_log_append(log, &trailer, sizeof(trailer));
-	log->sequence++;
 }
 
 u64 rvm_log_seal(struct rvm_log *log)
 {
-	u32 gap = rvm_block_gap(log->appended, log->file.block);
+	u32 gap;
 
+	if (log->coalesce.commits)
+		rvm_coalesce_end(log);
+	gap = rvm_block_gap(log->appended, log->file.block);
 	/* Ring and durable are block-aligned: there is room up to the boundary. */
 	memset(ring_at(log, log->appended), 0, gap);
 	log->appended += gap;
@@ -215,6 +217,29 @@ int rvm_log_flush(struct rvm_log *log, u64 position)
 			wait_for_flush(log, position);
 	}
 	return 0;
+}
+
+int rvm_log_flush_all(struct rvm_log *log)
+{
+	u64 position;
+
+	mutex_lock(&log->commit_lock);
+	position = rvm_log_seal(log);
+	mutex_unlock(&log->commit_lock);
+	return READ_ONCE(log->failed) ? -EIO : rvm_log_flush(log, position);
+}
+
+static void flush_in_background(struct work_struct *work)
+{
+	rvm_log_flush_all(container_of(work, struct rvm_log, flush_work.work));
+}
+
+void rvm_log_set_flush_interval(struct rvm_log *log, unsigned int milliseconds)
+{
+	WRITE_ONCE(log->flush_interval, milliseconds);
+	if (milliseconds)
+		mod_delayed_work(rvm_log_workqueue, &log->flush_work,
+				 msecs_to_jiffies(milliseconds));
 }
 
 int rvm_log_write_status(struct rvm_log *log)
@@ -480,6 +505,7 @@ static unsigned long fixed_pages(u32 ring_size)
 
 static void free_log(struct rvm_log *log)
 {
+	rvm_coalesce_set(log, false);
 	kfree(log->batch);
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
 	rvm_memory_uncharge(log, fixed_pages(log->ring.size));
@@ -514,6 +540,7 @@ static struct rvm_log *alloc_log(struct inode *key)
 	xa_init(&log->waiting);
 	xa_init_flags(&log->area_ids, XA_FLAGS_ALLOC1);
 	INIT_WORK(&log->truncate_work, rvm_truncate_work);
+	INIT_DELAYED_WORK(&log->flush_work, flush_in_background);
 	log->truncate_at = RVM_TRUNCATE_DEFAULT;
 	rvm_memory_init_log(log);
 	if (!rvm_memory_charge(log, fixed_pages(ring_size), RVM_MEMORY_COMMIT)) {
@@ -621,12 +648,9 @@ static void release_log(struct kref *ref)
 	mutex_unlock(&rvm_logs_lock);
 	cancel_work_sync(&log->truncate_work);
 	rvm_memory_close_log(log);
-	if (log->open) {
-		mutex_lock(&log->commit_lock);
-		rvm_log_seal(log);
-		mutex_unlock(&log->commit_lock);
-		rvm_log_flush(log, log->appended);
-	}
+	cancel_delayed_work_sync(&log->flush_work);
+	if (log->open)
+		rvm_log_flush_all(log);
 	rvm_segment_detach_all(log);
 	iput(log->key);
 	rvm_file_close(&log->file);

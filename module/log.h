@@ -32,6 +32,7 @@
 
 #include "core/record.h"
 #include "core/status.h"
+#include "module/coalesce.h"
 #include "module/file.h"
 #include "module/image.h"
 #include "module/memory.h"
@@ -85,6 +86,7 @@ struct rvm_log {
 	u64 appended;			/* position after the last record, or its last block */
 	u64 sequence;			/* of the next commit */
 	u64 appending;			/* position of the record being appended */
+	struct rvm_coalesce coalesce;	/* commits that will be the next record */
 	struct list_head processes;
 	struct list_head areas;
 	struct xarray area_ids;
@@ -115,6 +117,8 @@ struct rvm_log {
 
 	unsigned int truncate_at;	/* per cent */
 	struct work_struct truncate_work;
+	unsigned int flush_interval;	/* milliseconds until a commit is flushed; 0: it is not */
+	struct delayed_work flush_work;
 
 	/* Each counter changes under the lock of what it counts. */
 	u64 log_writes, log_bytes;				/* write_lock */
@@ -127,6 +131,9 @@ struct rvm_log {
 /* Module parameters. */
 extern unsigned int rvm_ring_kib;
 
+/* Where truncation and flushes in the background work, also when memory is short. */
+extern struct workqueue_struct *rvm_log_workqueue;
+
 int rvm_log_attach(int fd, struct rvm_log **log);
 void rvm_log_get(struct rvm_log *log);
 void rvm_log_put(struct rvm_log *log);
@@ -134,8 +141,6 @@ void rvm_log_put(struct rvm_log *log);
 /* Call fn for every log that isn't closing.  Takes rvm_logs_lock. */
 void rvm_log_for_each(void (*fn)(struct rvm_log *log));
 
-/* Where truncation works, also when memory is short. */
-extern struct workqueue_struct *rvm_log_workqueue;
 int rvm_log_init(void);
 void rvm_log_exit(void);
 
@@ -167,7 +172,7 @@ int rvm_log_grow_ring(struct rvm_log *log, u64 size);
  * Append a record of `length` bytes in all, under commit_lock, after
  * rvm_log_fits() and rvm_log_fits_ring(): begin, append everything, end.
  */
-void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges);
+void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges, u64 sequence, u32 commits);
 
 static inline void rvm_log_append(struct rvm_log *log, const void *data, size_t length)
 {
@@ -177,11 +182,27 @@ static inline void rvm_log_append(struct rvm_log *log, const void *data, size_t 
 
 void rvm_log_end(struct rvm_log *log, u64 length);
 
-/* Fill up to a block boundary, so that all appended may be written: its end. */
+/* Append what was coalesced, and fill up to a block boundary, so that all may be written: its end. */
 u64 rvm_log_seal(struct rvm_log *log);
 
 /* Make the log durable up to a sealed position. */
 int rvm_log_flush(struct rvm_log *log, u64 position);
+
+/* Make all commits so far durable. */
+int rvm_log_flush_all(struct rvm_log *log);
+
+/* There is a commit that is not flushed: it is to be, after the interval. */
+static inline void rvm_log_flush_later(struct rvm_log *log)
+{
+	unsigned int interval = READ_ONCE(log->flush_interval);
+
+	if (interval)
+		queue_delayed_work(rvm_log_workqueue, &log->flush_work,
+				   msecs_to_jiffies(interval));
+}
+
+/* Of the commits before, too. */
+void rvm_log_set_flush_interval(struct rvm_log *log, unsigned int milliseconds);
 
 /* Write the status block, durably, after all else on the device. Under truncate_lock. */
 int rvm_log_write_status(struct rvm_log *log);

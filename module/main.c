@@ -180,16 +180,6 @@ static int area_operation(struct rvm_log *log, void __user *user,
 	return a.reserved ? -EINVAL : operation(log, a.area);
 }
 
-static int flush(struct rvm_log *log)
-{
-	u64 position;
-
-	mutex_lock(&log->commit_lock);
-	position = rvm_log_seal(log);
-	mutex_unlock(&log->commit_lock);
-	return READ_ONCE(log->failed) ? -EIO : rvm_log_flush(log, position);
-}
-
 static int truncate(struct rvm_log *log)
 {
 	return READ_ONCE(log->recovered) ? rvm_truncate(log, 0) : -EAGAIN;
@@ -206,15 +196,25 @@ static int log_operation(struct rvm_log *log, void __user *user, int (*operation
 static int set_options(struct rvm_log *log, void __user *user)
 {
 	struct rvm_ioc_options a;
-	int ret = COPY_ARGUMENT(a, user, RVM_OPTION_TRUNCATE | RVM_OPTION_MEMORY);
+	int ret = COPY_ARGUMENT(a, user, RVM_OPTION_TRUNCATE | RVM_OPTION_FLUSH_INTERVAL |
+				RVM_OPTION_COALESCE | RVM_OPTION_MEMORY);
 
 	if (ret)
 		return ret;
 	/* What isn't meant to be set is 0. */
-	if (a.reserved || a.truncate > 100 ||
+	if (a.reserved || a.truncate > 100 || a.coalesce > 1 ||
 	    (a.truncate && !(a.flags & RVM_OPTION_TRUNCATE)) ||
+	    (a.flush_interval && !(a.flags & RVM_OPTION_FLUSH_INTERVAL)) ||
+	    (a.coalesce && !(a.flags & RVM_OPTION_COALESCE)) ||
 	    (a.memory && (!(a.flags & RVM_OPTION_MEMORY) || a.memory < RVM_MEMORY_MIN)))
 		return -EINVAL;
+	if (a.flags & RVM_OPTION_COALESCE) {
+		ret = rvm_coalesce_set(log, a.coalesce);
+		if (ret)
+			return ret;
+	}
+	if (a.flags & RVM_OPTION_FLUSH_INTERVAL)
+		rvm_log_set_flush_interval(log, a.flush_interval);
 	if (a.flags & RVM_OPTION_TRUNCATE) {
 		WRITE_ONCE(log->truncate_at, a.truncate);
 		rvm_truncate_consider(log);
@@ -272,7 +272,7 @@ static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long
 	case RVM_IOC_SPILL:
 		return area_operation(log, user, rvm_area_spill);
 	case RVM_IOC_FLUSH:
-		return log_operation(log, user, flush);
+		return log_operation(log, user, rvm_log_flush_all);
 	case RVM_IOC_TRUNCATE:
 		return log_operation(log, user, truncate);
 	case RVM_IOC_DICTIONARY:

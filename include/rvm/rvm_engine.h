@@ -57,6 +57,19 @@ typedef struct {
 rvm_return_t rvm_get_engine_counters(rvm_engine_counters_t *counters);
 
 /*
+ * Bounded persistence: a no_flush commit is flushed by itself, `milliseconds`
+ * later at the latest (and what the device then takes).  0, as at first: it waits
+ * for a flush, or for the queue to fill.  It is in force for the open log, with
+ * the kernel engine for all who use it, and for logs that are opened later; there
+ * its age counts from this call for what was committed before.  If the flush
+ * fails, the log has failed, and the next commit says so.
+ *
+ * RVM_SUCCESS; RVM_EINIT after rvm_terminate, or in a forked child.  It may be
+ * called before rvm_initialize, and by any thread.
+ */
+rvm_return_t rvm_set_flush_interval(uint32_t milliseconds);
+
+/*
  * Limit the memory that can't be reclaimed, to `bytes`: changed pages and
  * their committed images, what transactions declared, and the part of the log
  * that is not written.  0 is the kernel engine's default.  It is in force for

@@ -207,6 +207,73 @@ TEST_F(durability, no_flush_commits)
 	OK(rvm_terminate());
 }
 
+static void supersede(CHILD_ARGS)
+{
+	rvm_engine_counters_t before, after;
+	rvm_region_t r;
+
+	start_and_map(_metadata, f, &r);
+	OK(rvm_get_engine_counters(&before));
+	for (int i = 0; i < 100; i++)
+		OK(commit_bytes(r.vmaddr + 100, i, 500, no_flush));
+	OK(rvm_flush());
+	OK(rvm_get_engine_counters(&after));
+	after.log_bytes -= before.log_bytes;
+	EXPECT_TRUE(flags ? after.log_bytes <= 4 * KIB : after.log_bytes >= 50 * KIB);
+	EXPECT_EQ(100, after.commits - before.commits);
+	OK(rvm_terminate());
+}
+
+/* With all optimizations the log gets what was committed last, once. */
+TEST_F(durability, superseded)
+{
+	const struct files *f = &self->f;
+	rvm_region_t r;
+
+	CHILD_OK(supersede);
+	start_and_map(_metadata, f, &r);
+	EXPECT_TRUE(all_are(r.vmaddr + 100, 99, 500));
+	OK(rvm_terminate());
+}
+
+static unsigned long log_writes(struct __test_metadata *_metadata)
+{
+	rvm_engine_counters_t counters;
+
+	OK(rvm_get_engine_counters(&counters));
+	return counters.log_writes;
+}
+
+/* Commits are flushed by themselves, with the interval set before or while the log is open. */
+TEST_F(durability, flush_interval)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	const struct files *f = &self->f;
+	unsigned long before;
+	rvm_region_t r;
+
+	OK(rvm_set_flush_interval(30));
+	start_and_map(_metadata, f, &r);
+	for (int i = 0; i < 3; i++) {
+		before = log_writes(_metadata);
+		OK(commit_bytes(r.vmaddr, i, 10, no_flush));
+		/* for ever, if it is not flushed: the test's time limit ends that */
+		while (log_writes(_metadata) == before)
+			nanosleep(&pause, NULL);
+	}
+	OK(rvm_set_flush_interval(0));
+	before = log_writes(_metadata);
+	OK(commit_bytes(r.vmaddr, 5, 10, no_flush));
+	for (int i = 0; i < 30; i++)
+		nanosleep(&pause, NULL);
+	EXPECT_EQ(before, log_writes(_metadata));
+	OK(rvm_set_flush_interval(1));
+	while (log_writes(_metadata) == before)
+		nanosleep(&pause, NULL);
+	OK(rvm_terminate());
+	CODE(RVM_EINIT, rvm_set_flush_interval(1));
+}
+
 static void leave_things_open(CHILD_ARGS)
 {
 	rvm_tid_t a, b, c;

@@ -42,7 +42,7 @@ WORKLOADS = {
     "group": ("kernel user", "--flush-percent=100 --transactions=80"),
     "mixed": ("kernel user", "--flush-percent=10 --flush-every=16"),
     "no-flush": ("kernel user", "--flush-percent=0 --flush-every=24"),
-    "coalesce": ("user", "--flush-percent=0 --flush-every=16 --optimize=2"),
+    "coalesce": ("kernel user", "--flush-percent=0 --flush-every=16 --optimize=2"),
     "wrap": ("kernel user", "--shape=2 --threshold=100 --truncate-every=0"),
     "truncate": ("kernel user", "--truncate-every=8 --threshold=10"),
     "processes": ("kernel", "--processes=3"),

@@ -72,7 +72,7 @@ TEST_F(rvm, unknown_ioctls)
 /* How many flags it knows: the lowest bits. */
 static unsigned int flags_of(unsigned long command)
 {
-	return command == RVM_IOC_COMMIT ? 1 : command == RVM_IOC_SET_OPTIONS ? 2 : 0;
+	return command == RVM_IOC_COMMIT ? 1 : command == RVM_IOC_SET_OPTIONS ? 4 : 0;
 }
 
 TEST_F(rvm, sizes_and_flags)

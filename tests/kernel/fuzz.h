@@ -438,10 +438,14 @@ static bool do_truncate(void)
 
 static bool do_set_options(void)
 {
-	struct rvm_ioc_options a = { .size = sizeof(a), .flags = pick(4) };
+	struct rvm_ioc_options a = { .size = sizeof(a), .flags = pick(16) };
 
 	if (a.flags & RVM_OPTION_TRUNCATE)
 		a.truncate = pick(101);
+	if (a.flags & RVM_OPTION_FLUSH_INTERVAL)
+		a.flush_interval = pick(20);
+	if (a.flags & RVM_OPTION_COALESCE)
+		a.coalesce = pick(2);
 	if (a.flags & RVM_OPTION_MEMORY)
 		a.memory = pick(4) ? pick(16) * (RVM_MEMORY_MIN / 2) : 0;
 

@@ -190,6 +190,12 @@ struct rvm_ioc_log {
  *
  * RVM_OPTION_TRUNCATE	truncation starts in the background when `truncate` per
  *	cent of the log are used; 0 means never.  At first it is 50.
+ * RVM_OPTION_FLUSH_INTERVAL	commits without RVM_COMMIT_FLUSH are flushed
+ *	`flush_interval` milliseconds later at the latest, and what the device then
+ *	takes; 0, as at first, means that they wait for a flush.
+ * RVM_OPTION_COALESCE	1: commits that wait for a flush become one record, in
+ *	which what was committed again stands once; 0, as at first: each is a record.
+ *	After a power failure such a record is there wholly or not at all.
  * RVM_OPTION_MEMORY	changed pages with their committed images, areas and what
  *	of the log is in memory take `memory` bytes at most; 0 means the default, half
  *	of the module parameter memory_kib.  From half of it on truncation starts,
@@ -202,17 +208,22 @@ struct rvm_ioc_log {
  *
  * EINVAL	an unknown flag, a field that no flag names, more than 100 per cent,
  *		less memory than RVM_MEMORY_MIN
+ * ENOMEM	there is none for coalescing
  */
 struct rvm_ioc_options {
 	__u32 size;
 	__u32 flags;		/* RVM_OPTION_* */
 	__u32 truncate;		/* 0..100 */
+	__u32 flush_interval;	/* milliseconds */
+	__u32 coalesce;		/* 0 or 1 */
 	__u32 reserved;		/* 0 */
 	__u64 memory;		/* bytes */
 };
 
 #define RVM_OPTION_TRUNCATE	(1u << 0)
 #define RVM_OPTION_MEMORY	(1u << 1)
+#define RVM_OPTION_FLUSH_INTERVAL (1u << 2)
+#define RVM_OPTION_COALESCE	(1u << 3)
 
 #define RVM_MEMORY_MIN		(1u << 20)
 
