@@ -29,16 +29,22 @@ static int UNUSED configure(const char *device, const char *attribute, const cha
 	return write_text(path, value);
 }
 
-/* A device of so many MiB, of zeros, whose requests, so many at once, take so long; and its path. */
-static int UNUSED make_slow_device(char *path, const char *name, const char *mib, const char *block,
-				   const char *depth, const char *nanoseconds)
+/* A device of so many MiB, of zeros, that is not there before its power is on. */
+static int UNUSED prepare_device(const char *name, const char *mib, const char *block)
 {
 	char dir[100];
 
 	snprintf(dir, sizeof(dir), NULL_BLK "/%s", name);
-	if (mkdir(dir, 0700) || configure(name, "size", mib) || configure(name, "blocksize", block) ||
-	    configure(name, "memory_backed", "1") || configure(name, "badblocks", "+0-0") ||
-	    configure(name, "badblocks", "-0-0") ||
+	return mkdir(dir, 0700) || configure(name, "size", mib) ||
+	       configure(name, "blocksize", block) || configure(name, "memory_backed", "1") ||
+	       configure(name, "badblocks", "+0-0") || configure(name, "badblocks", "-0-0") ? -1 : 0;
+}
+
+/* One whose requests, so many at once, take so long; and its path. */
+static int UNUSED make_slow_device(char *path, const char *name, const char *mib, const char *block,
+				   const char *depth, const char *nanoseconds)
+{
+	if (prepare_device(name, mib, block) ||
 	    (nanoseconds && (configure(name, "hw_queue_depth", depth) ||
 			     configure(name, "irqmode", "2") ||
 			     configure(name, "completion_nsec", nanoseconds))) ||
