@@ -353,6 +353,7 @@ static struct nlattr *put(struct message *m, int type, const void *data, size_t 
 /* The attributes since then are in that one. */
 static void nest(const struct message *m, struct nlattr *attr)
 {
+	attr->nla_type |= NLA_F_NESTED;
 	attr->nla_len = (char *)m + m->nl.nlmsg_len - (char *)attr;
 }
 
@@ -503,10 +504,13 @@ static int make_stacked(struct stacked *d, const struct kind *kind, unsigned int
 
 static int remove_stacked(struct stacked *d)
 {
-	int ret = d->kind->remove(d);
 	char name[32];
 	unsigned int i;
+	int ret;
 
+	if (!d->kind)
+		return 0;
+	ret = d->kind->remove(d);
 	for (i = 0; i < d->kind->lower; i++) {
 		lower_name(d, i, name);
 		ret |= remove_device(name);
