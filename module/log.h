@@ -182,7 +182,10 @@ static inline void rvm_log_append(struct rvm_log *log, const void *data, size_t 
 
 void rvm_log_end(struct rvm_log *log, u64 length);
 
-/* Append what was coalesced, and fill up to a block boundary, so that all may be written: its end. */
+/*
+ * Append what was coalesced, and fill up to a block boundary, so that all may be
+ * written: its end.
+ */
 u64 rvm_log_seal(struct rvm_log *log);
 
 /* Make the log durable up to a sealed position. */
