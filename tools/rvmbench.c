@@ -109,7 +109,7 @@ static struct {
 	uint64_t log_size;		/* 0: not given */
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
 	int access, begin, commit, optimize;
-	bool create, verify, json, busy, worst;
+	bool map_private, create, verify, json, busy, worst;
 } opt = {
 	.accounts = 32768, .threads = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
 	.truncate = TRUNCATE, .seed = 1, .access = ACCESS_RANDOM,
@@ -159,8 +159,8 @@ static const char doc[] =
 	"Exit status: 0; 1 for an error or a failed --verify; 2 for a wrong command line.";
 
 enum {
-	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_OPTIMIZE, KEY_REPEAT,
-	KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
+	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_MAP_PRIVATE, KEY_OPTIMIZE,
+	KEY_REPEAT, KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
 };
 
 static const struct argp_option options[] = {
@@ -181,6 +181,8 @@ static const struct argp_option options[] = {
 	  "Which accounts: sequential, random, or localized: 70 % on 5 % of the pages, 25 % on another 15 %, 5 % on the rest (random)", 0 },
 	{ "ranges", 'r', "N", 0, "Ranges that a transaction declares, 4..1000 (4)", 0 },
 	{ "optimize", KEY_OPTIMIZE, "WHAT", 0, "The library's optimizations: none, ranges or all (none)", 0 },
+	{ "map-private", KEY_MAP_PRIVATE, NULL, 0,
+	  "Map copy-on-write, page by page, instead of copying the segment whole (the user engine's choice)", 0 },
 	{ "truncate", KEY_TRUNCATE, "PERCENT", 0,
 	  "Share of the log in use that starts background truncation; 0: never (50)", 0 },
 
@@ -287,6 +289,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_OPTIMIZE:
 		opt.optimize = parse_name(state, "optimize", arg, optimize_names);
+		break;
+	case KEY_MAP_PRIVATE:
+		opt.map_private = true;
 		break;
 	case KEY_TRUNCATE:
 		opt.truncate = parse_number(state, "truncate", arg, 0, 100);
@@ -682,7 +687,7 @@ static void open_log(void)
 
 	rvm_init_options(&options);
 	options.truncate = opt.truncate;
-	options.flags = optimize_flags[opt.optimize];
+	options.flags = optimize_flags[opt.optimize] | (opt.map_private ? RVM_MAP_PRIVATE : 0);
 	length = file_length("log", opt.log, &device);
 	if (opt.create && !device) {
 		remove_file("log", opt.log);
@@ -917,6 +922,7 @@ static void print_json(uint64_t number, const struct result *r)
 	print_json_string("commit", commit_names[opt.commit]);
 	print_json_string("access", access_names[opt.access]);
 	print_json_string("optimize", optimize_names[opt.optimize]);
+	printf("\"map_private\":%s,", opt.map_private ? "true" : "false");
 	print_json_string("log", opt.log);
 	print_json_string("segment", opt.segment);
 	printf("\"log_size\":%" PRIu64 ",\"accounts\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"ranges\":%" PRIu64

@@ -271,7 +271,8 @@ typedef struct {
  * so that each byte is saved and logged once.  COALESCE_TRANS: no_flush commits
  * that wait to be flushed are merged with later ones that supersede them; it
  * implies COALESCE_RANGES.  Neither changes what is recovered.  They apply to
- * transactions begun after the options were set.
+ * transactions begun after the options were set.  With the kernel engine
+ * COALESCE_TRANS is the log's, like `truncate`: who sets it last decides for all.
  *
  * MAP_PRIVATE: regions are mapped copy-on-write and read in page by page,
  * instead of being copied whole by rvm_map (user engine; the kernel engine

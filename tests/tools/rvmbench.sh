@@ -78,10 +78,11 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "400 transactions since" grep -q 'verified: 400 transactions' out
 	good "verify only" --accounts 1000 --transactions 0 --verify
 	good "all options" $small --json --create --repeat 3 --warmup 50 --commit no_flush --access localized \
-		--begin no_restore --ranges 9 --optimize all --truncate 10 --seed 7 --log-size 200K --engine user
+		--begin no_restore --ranges 9 --optimize all --truncate 10 --seed 7 --log-size 200K --engine user \
+		--map-private
 	check "one JSON object a line" one_json_line_each 3
 	check "with the parameters" in_json engine=user commit=no_flush access=localized begin=no_restore optimize=all \
-		log=log segment=segment log_size=204800 accounts=1000 ranges=9 truncate=10 transactions=200 \
+		map_private=true log=log segment=segment log_size=204800 accounts=1000 ranges=9 truncate=10 transactions=200 \
 		warmup=50 repeat=3 repetition=3 seed=7
 	good "a flush commit each" $small --json --create --truncate 0
 	check "flushes the log each time" grep -q '"log_flushes_per_txn":[1-9]' out
