@@ -93,35 +93,6 @@ static int take_stock(struct rvm_area *area, struct total *total)
 	       add_entries(area, area->entries.base, used, total);
 }
 
-/*
- * Memory is read once, and the log gets it from the image: what is logged is what
- * is committed, whoever stores meanwhile.
- */
-void rvm_commit_piece(const struct rvm_piece *piece, u64 position, u64 sequence)
-{
-	struct rvm_image *image = piece->image;
-
-	memcpy(rvm_image_committed(image) + piece->offset,
-	       rvm_image_current(image) + piece->offset, piece->length);
-	rvm_image_logged(image, position, sequence);
-}
-
-void rvm_commit_append(struct rvm_log *log, const struct rvm_piece *piece)
-{
-	struct rvm_image *image = piece->image;
-	void *committed = rvm_image_committed(image) + piece->offset;
-	u32 padding = -piece->length & 7;
-	struct rvm_range_header header;
-	u64 zero = 0;
-
-	rvm_range_header_init(&header, image->segment->id,
-			      ((u64)image->index << PAGE_SHIFT) + piece->offset, piece->length);
-	rvm_log_append(log, &header, sizeof(header));
-	rvm_log_append(log, committed, piece->length);
-	if (padding)
-		rvm_log_append(log, &zero, padding);
-}
-
 static void append(struct rvm_log *log, struct rvm_area *area, const struct total *total)
 {
 	u32 i;
@@ -219,8 +190,8 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *tot
 	if (total->pieces > area->pieces_room)
 		return grow_pieces(log, id, total->pieces);
 	/* A commit that is flushed at once begins no run, but ends one. */
-	coalesce = rvm_coalesce_takes(log, total->pieces, total->bytes) &&
-		   (!flush || log->coalesce.commits);
+	coalesce = log->coalesce.pieces && (!flush || log->coalesce.commits) &&
+		   rvm_coalesce_takes(log, total->pieces, total->bytes);
 	if (log->coalesce.commits && total->pieces &&
 	    !(coalesce && rvm_coalesce_make_room(log, total->pieces, total->bytes))) {
 		rvm_log_seal(log);
