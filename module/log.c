@@ -505,6 +505,7 @@ static unsigned long fixed_pages(u32 ring_size)
 
 static void free_log(struct rvm_log *log)
 {
+	rvm_memory_close_log(log);
 	rvm_coalesce_set(log, false);
 	kfree(log->batch);
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
@@ -544,6 +545,7 @@ static struct rvm_log *alloc_log(struct inode *key)
 	log->truncate_at = RVM_TRUNCATE_DEFAULT;
 	rvm_memory_init_log(log);
 	if (!rvm_memory_charge(log, fixed_pages(ring_size), RVM_MEMORY_COMMIT)) {
+		rvm_memory_close_log(log);
 		kfree(log);
 		return NULL;
 	}

@@ -169,7 +169,7 @@ TEST_F(memory, goes_on)
 TEST_F(memory, undeclared)
 {
 	unsigned long before = query(self->w.log).memory, n = store_all(self->memory, 5);
-	int ends[2];
+	int ends[2], mem;
 
 	EXPECT_GE((LIMIT - before) / 2 / PAGE, n);
 	EXPECT_LE((LIMIT - LIMIT / 8 - before) / 2 / PAGE, n);
@@ -184,6 +184,10 @@ TEST_F(memory, undeclared)
 	ASSERT_EQ(2, write(ends[1], "ab", 2));
 	FAILS(EFAULT, read(ends[0], self->memory + (n + 1) * PAGE, 1));
 	ASSERT_EQ(1, read(ends[0], self->memory, 1));
+	/* and one that can't wait as a program does */
+	WORKS(mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC));
+	FAILS(EIO, pwrite(mem, "a", 1, (uintptr_t)self->memory + (n + 1) * PAGE));
+	close(mem);
 	close(ends[0]);
 	close(ends[1]);
 
@@ -308,6 +312,26 @@ TEST_F(memory, frozen)
 }
 
 /* --- of the system ---------------------------------------------------------- */
+
+/* A log takes some memory itself: there may be none for it. */
+TEST_F(memory, no_room_for_log)
+{
+	/* more than its own limit, and within that, but for the system's */
+	static const char *const limits[] = { "1500", "2600" };
+	struct files f;
+	unsigned int i;
+	int log;
+
+	WORKS(make_files(&f, MIB));
+	for (i = 0; i < ARRAY_LENGTH(limits); i++) {
+		WORKS(write_text(SYSTEM_LIMIT, limits[i]));
+		FAILS(ENOMEM, attach(f.log));
+	}
+	WORKS(write_text(SYSTEM_LIMIT, "0"));
+	WORKS(log = attach(f.log));
+	close(log);
+	remove_files(&f);
+}
 
 /* One log's pages go for another's sake, as far as they can. */
 TEST_F(memory, system)
