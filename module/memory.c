@@ -240,7 +240,7 @@ vm_fault_t rvm_memory_fault(struct rvm_segment *segment, struct vm_fault *vmf)
 		return 0;
 
 	if (!fault_flag_allow_retry_first(vmf->flags)) {
-		/* It has waited, or can't drop the lock: who isn't a program would try again at once. */
+		/* It has waited, or can't drop the lock; the kernel would try again at once. */
 		if (!memory)
 			return to_be_had(0) ? 0 : VM_FAULT_OOM;
 		if (!(vmf->flags & FAULT_FLAG_USER) && !READ_ONCE(memory->futile))
