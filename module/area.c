@@ -35,6 +35,7 @@ struct rvm_process *rvm_process_get(struct rvm_log *log, struct mm_struct *mm)
 	INIT_LIST_HEAD(&process->areas);
 	mmgrab(mm);
 	process->mm = mm;
+	process->pid = get_pid(task_tgid(current));
 	list_add(&process->node, &log->processes);
 found:
 	process->users++;
@@ -47,6 +48,7 @@ void rvm_process_put(struct rvm_process *process)
 		return;
 	list_del(&process->node);
 	mmdrop(process->mm);
+	put_pid(process->pid);
 	kfree(process);
 }
 

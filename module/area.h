@@ -23,6 +23,7 @@ extern unsigned int rvm_max_areas;
 struct rvm_process {
 	struct list_head node;		/* log->processes */
 	struct mm_struct *mm;		/* grabbed: the pointer stays unique */
+	struct pid *pid;		/* whose it was when it first mapped something */
 	unsigned int users;		/* regions and areas */
 	unsigned int area_count;
 	struct list_head regions;	/* the last one hit comes first */

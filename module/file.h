@@ -32,6 +32,17 @@ static inline struct inode *rvm_file_key(struct file *file)
 	return file->f_mapping->host;
 }
 
+/* It is named by the device that it is, or by its device and inode. */
+static inline dev_t rvm_key_device(const struct inode *key)
+{
+	return S_ISBLK(key->i_mode) ? key->i_rdev : key->i_sb->s_dev;
+}
+
+static inline u64 rvm_key_inode(const struct inode *key)
+{
+	return S_ISBLK(key->i_mode) ? 0 : key->i_ino;
+}
+
 /* The caller's file behind fd, checked to be a regular file or block device. */
 struct file *rvm_file_get(int fd);
 

@@ -46,6 +46,7 @@ struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *foli
 	folio_mark_dirty(folio);
 	spin_lock(&log->list_lock);
 	list_add_tail(&image->node, &log->loose);
+	segment->image_count++;
 	spin_unlock(&log->list_lock);
 	/* Last: a commit that finds it uses all of it.  The slot is reserved. */
 	xa_store(&segment->images, folio->index, image, 0);
@@ -81,6 +82,7 @@ static void drop(struct rvm_image *image)
 	xa_erase(&image->segment->images, image->index);
 	spin_lock(&log->list_lock);
 	list_del(&image->node);
+	image->segment->image_count--;
 	spin_unlock(&log->list_lock);
 	folio_put(image->folio);
 	__free_page(image->page);

@@ -14,6 +14,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/stat.h"
 #include "module/trace.h"
 #include "module/truncate.h"
 
@@ -395,8 +396,10 @@ static int open_log(struct rvm_log *log, struct file *theirs)
 	ret = find_tail(log);
 	if (!ret)
 		ret = rvm_log_write_status(log);
-	if (!ret)
+	if (!ret) {
 		log->open = true;
+		rvm_stat_open(log);
+	}
 	rvm_file_invalidate(&log->file, 0, log->file.size);
 out:
 	vfree(slots);
@@ -515,6 +518,7 @@ static void free_log(struct rvm_log *log)
 	vfree(log->status);
 	xa_destroy(&log->waiting);
 	xa_destroy(&log->area_ids);
+	xa_destroy(&log->region_ids);
 	kfree(log);
 }
 
@@ -540,6 +544,7 @@ static struct rvm_log *alloc_log(struct inode *key)
 	INIT_LIST_HEAD(&log->loose);
 	xa_init(&log->waiting);
 	xa_init_flags(&log->area_ids, XA_FLAGS_ALLOC1);
+	xa_init_flags(&log->region_ids, XA_FLAGS_ALLOC1);
 	INIT_WORK(&log->truncate_work, rvm_truncate_work);
 	INIT_DELAYED_WORK(&log->flush_work, flush_in_background);
 	log->truncate_at = RVM_TRUNCATE_DEFAULT;
@@ -648,6 +653,7 @@ static void release_log(struct kref *ref)
 	/* Others who want this log wait; those who want another don't. */
 	log->closing = true;
 	mutex_unlock(&rvm_logs_lock);
+	rvm_stat_close(log);
 	cancel_work_sync(&log->truncate_work);
 	rvm_memory_close_log(log);
 	cancel_delayed_work_sync(&log->flush_work);

@@ -64,8 +64,9 @@ struct rvm_log {
 	bool closing;			/* rvm_logs_lock: the last user has gone */
 	struct inode *key;		/* what rvm_file_key() says of it */
 	struct rvm_file file;
+	struct dentry *folder;		/* its statistics */
 
-	/* attach_lock */
+	/* attach_lock; what is attached changes under commit_lock, too */
 	struct mutex attach_lock;
 	bool open;			/* read, checked, a new incarnation begun */
 	bool recovered;			/* RECOVER was called: commits are taken */
@@ -89,7 +90,7 @@ struct rvm_log {
 	struct rvm_coalesce coalesce;	/* commits that will be the next record */
 	struct list_head processes;
 	struct list_head areas;
-	struct xarray area_ids;
+	struct xarray area_ids, region_ids;
 
 	/*
 	 * ready: whole blocks up to here may be written.  durable: up to here
@@ -126,6 +127,7 @@ struct rvm_log {
 	u64 segment_writes, segment_flushes, segment_bytes;	/* truncate_lock */
 	u64 commits, flush_commits, aborts, undone;		/* commit_lock */
 	u64 truncations, recovered_records;			/* truncate_lock, attach_lock */
+	atomic_long_t write_faults, pages_read;
 };
 
 /* Module parameters. */

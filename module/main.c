@@ -16,6 +16,7 @@
 #include "module/memory.h"
 #include "module/recover.h"
 #include "module/segment.h"
+#include "module/stat.h"
 #include "module/truncate.h"
 
 unsigned int rvm_ring_kib = 1024;
@@ -231,31 +232,7 @@ static int query(struct rvm_log *log, void __user *user)
 
 	if (ret)
 		return ret;
-	mutex_lock(&log->truncate_lock);
-	mutex_lock(&log->commit_lock);
-	spin_lock(&log->write_lock);
-	a.log_length = log->status->area_length;
-	/* With larger blocks than a full log was written in, the next is beyond. */
-	a.log_used = min(log->appended - atomic64_read(&log->head), a.log_length);
-	a.log_writes = log->log_writes + log->status_writes;
-	a.log_flushes = log->log_writes + log->status_writes;
-	a.log_bytes = log->log_bytes + log->status_bytes;
-	a.segment_writes = log->segment_writes;
-	a.segment_flushes = log->segment_flushes;
-	a.segment_bytes = log->segment_bytes;
-	a.commits = log->commits;
-	a.flush_commits = log->flush_commits;
-	a.aborts = log->aborts;
-	a.undone = log->undone;
-	a.truncations = log->truncations;
-	a.recovered_records = log->recovered_records;
-	a.failed = !!log->failed;
-	a.memory = (u64)atomic_long_read(&log->memory.held) << PAGE_SHIFT;
-	a.memory_limit = (u64)rvm_memory_limit(log) << PAGE_SHIFT;
-	a.memory_waits = atomic_long_read(&log->memory.waits);
-	spin_unlock(&log->write_lock);
-	mutex_unlock(&log->commit_lock);
-	mutex_unlock(&log->truncate_lock);
+	rvm_stat_query(log, &a);
 	return copy_to_user(user, &a, sizeof(a)) ? -EFAULT : 0;
 }
 
@@ -359,11 +336,13 @@ static int __init rvm_init(void)
 	ret = rvm_memory_init();
 	if (ret)
 		goto err_log;
+	rvm_stat_init();
 	rvm_device.mode = rvm_device_mode;
 	ret = misc_register(&rvm_device);
 	if (!ret)
 		return 0;
 
+	rvm_stat_exit();
 	rvm_memory_exit();
 err_log:
 	rvm_log_exit();
@@ -375,6 +354,7 @@ err_file:
 static void __exit rvm_exit(void)
 {
 	misc_deregister(&rvm_device);
+	rvm_stat_exit();
 	rvm_memory_exit();
 	rvm_log_exit();
 	rvm_file_exit();

@@ -54,6 +54,8 @@ static int do_read(struct rvm_read *read)
 	int ret = rvm_file_read_pages(&read->segment->file, read->pages, read->n, read->offset);
 	unsigned int i;
 
+	atomic_long_add(read->n, &read->segment->pages_read);
+	atomic_long_add(read->n, &read->segment->log->pages_read);
 	trace_rvm_read(read->segment, read->offset >> PAGE_SHIFT, read->n, began, ret);
 	for (i = 0; i < read->n; i++) {
 		struct folio *folio = page_folio(read->pages[i].bv_page);
@@ -167,6 +169,8 @@ static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 		return VM_FAULT_NOPAGE;
 	}
 	folio_mark_dirty(folio);
+	atomic_long_inc(&region->segment->write_faults);
+	atomic_long_inc(&region->segment->log->write_faults);
 	trace_rvm_write_fault(region->segment, folio->index);
 	return VM_FAULT_LOCKED;
 }
@@ -244,6 +248,8 @@ static void rvm_region_close(struct vm_area_struct *vma)
 		list_del(&region->segment_node);
 		forget_uncommitted(region);
 		list_del(&region->node);
+		xa_erase(&log->region_ids, region->id);
+		region->segment->region_count--;
 		rvm_process_put(region->process);
 	}
 	mutex_unlock(&log->commit_lock);
@@ -271,12 +277,33 @@ static const struct vm_operations_struct rvm_region_vm_ops = {
 	.page_mkwrite	= rvm_region_page_mkwrite,
 };
 
+/* Enter the region into the lists, with an id.  Under commit_lock. */
+static int enter_region(struct rvm_region *region, struct mm_struct *mm)
+{
+	struct rvm_segment *segment = region->segment;
+	int ret;
+
+	region->process = rvm_process_get(segment->log, mm);
+	if (!region->process)
+		return -ENOMEM;
+	ret = xa_alloc(&segment->log->region_ids, &region->id, region, xa_limit_31b,
+		       GFP_KERNEL_ACCOUNT);
+	if (ret) {
+		rvm_process_put(region->process);
+		return ret;
+	}
+	list_add(&region->node, &region->process->regions);
+	list_add(&region->segment_node, &segment->regions);
+	segment->region_count++;
+	return 0;
+}
+
 static int rvm_segment_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct rvm_segment *segment = file_inode(file)->i_private;
 	struct rvm_log *log = segment->log;
 	struct rvm_region *region;
-	int ret = 0;
+	int ret;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
@@ -296,13 +323,7 @@ static int rvm_segment_mmap(struct file *file, struct vm_area_struct *vma)
 	region->maps = 1;
 
 	mutex_lock(&log->commit_lock);
-	region->process = rvm_process_get(log, vma->vm_mm);
-	if (region->process) {
-		list_add(&region->node, &region->process->regions);
-		list_add(&region->segment_node, &segment->regions);
-	} else {
-		ret = -ENOMEM;
-	}
+	ret = enter_region(region, vma->vm_mm);
 	mutex_unlock(&log->commit_lock);
 	if (ret) {
 		kfree(region);
@@ -354,7 +375,9 @@ struct rvm_segment *rvm_segment_find(struct rvm_log *log, u32 id)
 static void detach(struct rvm_segment *segment)
 {
 	rvm_image_drop_all(segment);
+	mutex_lock(&segment->log->commit_lock);
 	list_del(&segment->node);
+	mutex_unlock(&segment->log->commit_lock);
 	/* The page cache goes now, even if somebody still looks at the inode. */
 	truncate_inode_pages(segment->inode->i_mapping, 0);
 	iput(segment->inode);
@@ -507,7 +530,9 @@ static struct rvm_segment *find_or_open(struct rvm_log *log, struct file *theirs
 	}
 	segment->key = rvm_file_key(theirs);
 	ihold(segment->key);
+	mutex_lock(&log->commit_lock);
 	list_add_tail(&segment->node, &log->segments);
+	mutex_unlock(&log->commit_lock);
 	return segment;
 
 err_file:

@@ -17,7 +17,7 @@ struct rvm_log;
 struct rvm_process;
 
 struct rvm_segment {
-	struct list_head node;		/* attach_lock: log->segments */
+	struct list_head node;		/* log->segments */
 	struct rvm_log *log;
 	struct rvm_file file;
 	struct inode *key;		/* what rvm_file_key() says of it */
@@ -29,13 +29,19 @@ struct rvm_segment {
 	bool unfit;			/* attach_lock: RECOVER could not apply them */
 	bool unflushed;			/* truncate_lock: written since its last flush */
 	struct xarray images;		/* by page index; erased under commit_lock */
+	unsigned long image_count;	/* list_lock */
 	struct list_head regions;	/* commit_lock */
+	unsigned int region_count;	/* commit_lock */
+
+	unsigned long pages_written;	/* truncate_lock */
+	atomic_long_t write_faults, pages_read;
 };
 
 /* A mapping of part of a segment, as it was made.  All under commit_lock. */
 struct rvm_region {
 	struct list_head node;		/* process->regions */
 	struct list_head segment_node;	/* segment->regions */
+	u32 id;				/* in log->region_ids */
 	struct rvm_process *process;
 	struct rvm_segment *segment;
 	unsigned long start, end;	/* addresses */

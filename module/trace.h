@@ -12,7 +12,6 @@
 #if !defined(RVM_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define RVM_TRACE_H
 
-#include <linux/blkdev.h>
 #include <linux/ktime.h>
 #include <linux/tracepoint.h>
 
@@ -22,16 +21,6 @@
 
 #ifndef RVM_TRACE_ONCE
 #define RVM_TRACE_ONCE
-
-static inline dev_t rvm_trace_device(const struct rvm_log *log)
-{
-	return log->file.bdev ? log->file.bdev->bd_dev : log->key->i_sb->s_dev;
-}
-
-static inline u64 rvm_trace_inode(const struct rvm_log *log)
-{
-	return log->file.bdev ? 0 : log->key->i_ino;
-}
 
 /* When something began; 0 while nobody traces it. */
 static inline u64 rvm_trace_begin(bool enabled)
@@ -51,8 +40,8 @@ static inline u64 rvm_trace_since(u64 began)
 	__field(u64, inode)
 
 #define RVM_LOG_ASSIGN(log)						\
-	__entry->device = rvm_trace_device(log);			\
-	__entry->inode = rvm_trace_inode(log)
+	__entry->device = rvm_key_device((log)->key);			\
+	__entry->inode = rvm_key_inode((log)->key)
 
 #define RVM_LOG_FORMAT "log=%u:%u:%llu "
 #define RVM_LOG_PRINT MAJOR(__entry->device), MINOR(__entry->device), __entry->inode

@@ -80,6 +80,7 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 		segment->unflushed = true;
 		log->segment_writes++;
 		log->segment_bytes += length;
+		segment->pages_written += i - first;
 		ret = rvm_file_write(&segment->file, batch->pages, 0, length, offset, 0);
 		if (ret) {
 			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n",
