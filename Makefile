@@ -42,7 +42,7 @@ all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (
 
 lib: $(libs)	## librvm.a, librvm.so, librds.a, libseg.a
 tools: $(tools)	## rvmbench and the others
-tests: $(unit_tests) $(vm_tests)	## the test programs
+tests: $(unit_tests) $(vm_tests) $(BUILD)/tests/tools/rvmstat	## the test programs
 
 # --- userland -----------------------------------------------------------------
 
@@ -75,6 +75,11 @@ $(BUILD)/librvm.so: $(BUILD)/librvm.so.$(VERSION)
 
 $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# for a VM that holds nothing else
+$(BUILD)/tests/tools/rvmstat: $(BUILD)/obj/tools/rvmstat.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
 
 # the demo takes nothing of what the tests do
 $(BUILD)/tests/demo/bank: $(BUILD)/obj/tests/demo/bank.o $(BUILD)/librvm.a

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Description: statistics in debugfs: they say what is so, of several processes, and
- * go with their log, whoever reads them.
+ * go with their log, whoever reads them.  rvmstat shows them.
  */
 #include "kernel.h"
 
@@ -444,6 +444,84 @@ TEST_F(rvm, no_folder_for_what_is_no_log)
 	WORKS(make_file(path, 64 * KIB, 0));
 	ASSERT_EQ(-1, attach(path));
 	FAILS(ENOENT, access(stat_path(path, ""), F_OK));
+}
+
+/* Its output is the text then; what it exits with. */
+static int rvmstat(const char *arguments)
+{
+	char command[500];
+	size_t length;
+	FILE *pipe;
+
+	snprintf(command, sizeof(command), "exec /t/rvmstat %s 2>&1", arguments);
+	pipe = popen(command, "re");
+	if (!pipe)
+		return -1;
+	length = fread(text, 1, sizeof(text) - 1, pipe);
+	text[length] = 0;
+	return WEXITSTATUS(pclose(pipe));
+}
+
+#define SHOWS(what)	EXPECT_NE(NULL, strstr(text, what)) TH_LOG("%s: %s", what, text)
+
+TEST_F(rvm, rvmstat)
+{
+	struct world *w = &self->w;
+	char arguments[400], expected[400];
+	int status;
+	pid_t pid;
+
+	if (access("/t/rvmstat", X_OK))
+		SKIP(return, "there is no rvmstat");
+	WORKS(set_truncate(w->log, 0));
+	set(w->area, w->memory, 1, 10);
+	WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+	set(w->area, w->memory, 2, 10);
+
+	ASSERT_EQ(0, rvmstat("--json")) TH_LOG("%s", text);
+	SHOWS("\"seconds\":0.000,");
+	SHOWS("\"commits\":1,\"flush_commits\":1,\"aborts\":0,");
+	snprintf(expected, sizeof(expected), "\"log_path\":\"%s\"", w->f.log);
+	SHOWS(expected);
+	ASSERT_EQ(0, rvmstat("0.1 3"));
+	SHOWS(" commit   flush ");
+	SHOWS("\n      1       1 ");
+	SHOWS("\n      0       0 ");
+	snprintf(arguments, sizeof(arguments), "-p -s --log %s", w->f.log);
+	ASSERT_EQ(0, rvmstat(arguments));
+	snprintf(expected, sizeof(expected), "log %s (", w->f.log);
+	SHOWS(expected);
+	snprintf(expected, sizeof(expected), "read-write %s\nprocess %d (", w->f.segment, getpid());
+	SHOWS(expected);
+	snprintf(expected, sizeof(expected),
+		 ")\n    region  segment 1    offset 0            length 65536        at %lx-",
+		 (unsigned long)w->memory);
+	SHOWS(expected);
+	snprintf(expected, sizeof(expected),
+		 "    open transaction in area %u: 32 bytes declared, 0 of them spilled\n",
+		 w->area->area);
+	SHOWS(expected);
+
+	/* what it says when the log goes, and when there is none */
+	pid = fork();
+	if (!pid) {
+		sleep(2);
+		close_world(w);
+		_exit(0);
+	}
+	close_world(w);
+	EXPECT_EQ(0, rvmstat("0.2"));
+	SHOWS("has gone\n");
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(1, rvmstat(""));
+	SHOWS("rvmstat: no log is attached\n");
+	EXPECT_EQ(1, rvmstat(arguments));
+	SHOWS("is not attached\n");
+	WORKS(umount(DEBUGFS));
+	EXPECT_EQ(1, rvmstat(""));
+	SHOWS("debugfs is not mounted");
+	WORKS(mount_debugfs());
+	WORKS(open_world(w));
 }
 
 static void read_for_ever(const struct world *w)
