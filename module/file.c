@@ -172,22 +172,45 @@ int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset)
 	return 0;
 }
 
-static int bio_io(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
-		  u64 offset, blk_opf_t opf)
+static void end_request(struct bio *bio)
 {
-	struct bio *bio = bio_alloc(f->bdev, DIV_ROUND_UP(skip + length, PAGE_SIZE), opf, GFP_NOFS);
-	int ret;
+	complete(bio->bi_private);
+}
 
+/* The bio takes the caller's whole pages as they are, so there is nothing to allocate. */
+static void submit(struct rvm_file *f, struct rvm_request *r, const struct bio_vec *pages,
+		   u32 skip, size_t length, u64 offset, blk_opf_t opf)
+{
+	struct bio *bio = &r->bio;
+
+	bio_init(bio, f->bdev, NULL, 0, opf);
+	bio->bi_io_vec = (struct bio_vec *)pages;
+	bio->bi_vcnt = DIV_ROUND_UP(skip + length, PAGE_SIZE);
+	bio_set_flag(bio, BIO_CLONED);
 	bio->bi_iter.bi_sector = offset >> SECTOR_SHIFT;
-	for (; length; skip = 0, pages++) {
-		u32 now = min_t(size_t, length, PAGE_SIZE - skip);
+	bio->bi_iter.bi_size = length;
+	bio->bi_iter.bi_bvec_done = skip;
+	bio->bi_end_io = end_request;
+	bio->bi_private = &r->done;
+	init_completion(&r->done);
+	submit_bio(bio);
+}
 
-		__bio_add_page(bio, pages->bv_page, now, skip);
-		length -= now;
-	}
-	ret = submit_bio_wait(bio);
-	bio_put(bio);
-	return ret;
+static int wait(struct rvm_request *r)
+{
+	/* In parts: it isn't the task that hangs if the device takes minutes. */
+	while (!wait_for_completion_io_timeout(&r->done, 10 * HZ))
+		;
+	bio_uninit(&r->bio);
+	return blk_status_to_errno(r->bio.bi_status);
+}
+
+static int read_bdev(struct rvm_file *f, const struct bio_vec *pages, size_t length, u64 offset)
+{
+	struct rvm_request r;
+
+	submit(f, &r, pages, 0, length, offset, REQ_OP_READ | REQ_SYNC);
+	return wait(&r);
 }
 
 /* What direct I/O can't read goes through the page cache of the file's own. */
@@ -222,35 +245,12 @@ int rvm_file_read_pages(struct rvm_file *f, const struct bio_vec *pages, unsigne
 		return -EIO;	/* the file has been cut short under us */
 	length = min_t(u64, length, end - offset);
 	if (f->bdev)
-		ret = bio_io(f, pages, 0, length, offset, REQ_OP_READ | REQ_SYNC);
+		ret = read_bdev(f, pages, length, offset);
 	else
 		ret = read_regular(f, pages, length, offset);
 	if (!ret)
 		memset(page_address(pages[n - 1].bv_page) + (length - last), 0,
 		       PAGE_SIZE - (length - last));
-	return ret;
-}
-
-static int write_bdev(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
-		      u64 offset, unsigned int flags)
-{
-	blk_opf_t opf = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE;
-	u64 at = offset, end = offset + length;
-	int ret = 0;
-
-	if (flags & RVM_WRITE_DURABLE)
-		opf |= REQ_FUA;
-	if (flags & RVM_WRITE_PREFLUSH)
-		opf |= REQ_PREFLUSH;
-	while (at < end && !ret) {
-		size_t now = min_t(u64, end - at, BIO_MAX_VECS * PAGE_SIZE - skip);
-
-		ret = bio_io(f, pages, skip, now, at, opf);
-		pages += BIO_MAX_VECS;
-		skip = 0;
-		at += now;
-	}
-	rvm_file_invalidate(f, offset, length);
 	return ret;
 }
 
@@ -377,19 +377,68 @@ static bool may_write_directly(struct rvm_file *f)
 	       (file_inode(f->file)->i_sb->s_bdev && rlimit(RLIMIT_FSIZE) == RLIM_INFINITY);
 }
 
+static int write_file(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
+		      u64 offset, unsigned int flags)
+{
+	int ret = -EINTR;
+
+	if (may_write_directly(f))
+		ret = write_regular(f, pages, skip, length, offset, flags);
+	if (ret == -EINTR || ret == -ERESTARTSYS || ret == -ENOMEM)
+		ret = write_by_thread(f, pages, skip, length, offset, flags);
+	return ret;
+}
+
+int rvm_file_submit(struct rvm_file *f, struct rvm_request *r, const struct bio_vec *pages,
+		    u32 skip, size_t length, u64 offset, unsigned int flags)
+{
+	unsigned int nofs = memalloc_nofs_save();
+	blk_opf_t opf = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE;
+	int ret = 0;
+
+	if (flags & RVM_WRITE_DURABLE)
+		opf |= REQ_FUA;
+	if (flags & RVM_WRITE_PREFLUSH)
+		opf |= REQ_PREFLUSH;
+	r->file = f;
+	r->offset = offset;
+	r->length = length;
+	if (f->bdev)
+		submit(f, r, pages, skip, length, offset, opf);
+	else
+		ret = write_file(f, pages, skip, length, offset, flags);
+	memalloc_nofs_restore(nofs);
+	return ret;
+}
+
+int rvm_file_wait(struct rvm_request *r)
+{
+	int ret;
+
+	if (!r->file->bdev)
+		return 0;
+	ret = wait(r);
+	rvm_file_invalidate(r->file, r->offset, r->length);
+	return ret;
+}
+
 int rvm_file_write(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
 		   u64 offset, unsigned int flags)
 {
-	unsigned int nofs = memalloc_nofs_save();
-	int ret = -EINTR;
+	size_t most = f->bdev ? (size_t)RVM_IO_MAX << PAGE_SHIFT : SIZE_MAX, now;
+	struct rvm_request r;
+	int ret = 0;
 
-	if (f->bdev)
-		ret = write_bdev(f, pages, skip, length, offset, flags);
-	else if (may_write_directly(f))
-		ret = write_regular(f, pages, skip, length, offset, flags);
-	if (!f->bdev && (ret == -EINTR || ret == -ERESTARTSYS || ret == -ENOMEM))
-		ret = write_by_thread(f, pages, skip, length, offset, flags);
-	memalloc_nofs_restore(nofs);
+	while (length && !ret) {
+		now = min(length, most - skip);
+		ret = rvm_file_submit(f, &r, pages, skip, now, offset, flags);
+		if (!ret)
+			ret = rvm_file_wait(&r);
+		pages += RVM_IO_MAX;
+		skip = 0;
+		length -= now;
+		offset += now;
+	}
 	return ret;
 }
 

@@ -8,6 +8,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/bvec.h>
+#include <linux/completion.h>
 #include <linux/fs.h>
 #include <linux/workqueue.h>
 
@@ -24,7 +25,16 @@ struct rvm_file {
 #define RVM_WRITE_DURABLE	BIT(0)	/* on stable storage when it returns */
 #define RVM_WRITE_PREFLUSH	BIT(1)	/* and everything written before it, first */
 
-#define RVM_READ_MAX		BIO_MAX_VECS
+#define RVM_IO_MAX		BIO_MAX_VECS	/* of one request */
+
+/* A request to a device, until it is waited for. */
+struct rvm_request {
+	struct rvm_file *file;
+	u64 offset;
+	size_t length;
+	struct completion done;
+	struct bio bio;
+};
 
 /* What two descriptors of the same file have in common: identifies it. */
 static inline struct inode *rvm_file_key(struct file *file)
@@ -54,7 +64,7 @@ void rvm_file_close(struct rvm_file *f);
 int rvm_file_read(struct rvm_file *f, void *buffer, size_t length, u64 offset);
 
 /*
- * Read into n whole pages, at most RVM_READ_MAX; what lies past the end in the
+ * Read into n whole pages, at most RVM_IO_MAX; what lies past the end in the
  * last reads as zeros.
  */
 int rvm_file_read_pages(struct rvm_file *f, const struct bio_vec *pages, unsigned int n,
@@ -66,6 +76,15 @@ int rvm_file_read_pages(struct rvm_file *f, const struct bio_vec *pages, unsigne
  */
 int rvm_file_write(struct rvm_file *f, const struct bio_vec *pages, u32 skip, size_t length,
 		   u64 offset, unsigned int flags);
+
+/*
+ * The same in two parts, so that a device has several at once; at most RVM_IO_MAX
+ * pages each.  Only what submit took without an error is waited for, and until then
+ * `pages` stay as they are.  A file is written in the first part.
+ */
+int rvm_file_submit(struct rvm_file *f, struct rvm_request *r, const struct bio_vec *pages,
+		    u32 skip, size_t length, u64 offset, unsigned int flags);
+int rvm_file_wait(struct rvm_request *r);
 
 /* Make all writes that have returned durable. */
 int rvm_file_flush(struct rvm_file *f);

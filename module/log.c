@@ -511,6 +511,7 @@ static void free_log(struct rvm_log *log)
 	rvm_memory_close_log(log);
 	rvm_coalesce_set(log, false);
 	kfree(log->batch);
+	kvfree(log->requests);
 	free_pages_of(log->bounce, RVM_TRUNCATE_BATCH);
 	rvm_memory_uncharge(log, fixed_pages(log->ring.size));
 	free_ring(&log->ring);
@@ -558,8 +559,9 @@ static struct rvm_log *alloc_log(struct inode *key)
 	log->status = vzalloc(sizeof(*log->status));
 	log->slot = vzalloc(RVM_STATUS_SIZE);
 	log->bounce = alloc_pages_of(RVM_TRUNCATE_BATCH, RVM_TRUNCATE_BATCH);
+	log->requests = kvcalloc(RVM_TRUNCATE_BATCH, sizeof(*log->requests), GFP_KERNEL_ACCOUNT);
 	log->batch = kmalloc(sizeof(*log->batch), GFP_KERNEL_ACCOUNT);
-	if (!log->status || !log->slot || !log->bounce || !log->batch ||
+	if (!log->status || !log->slot || !log->bounce || !log->requests || !log->batch ||
 	    alloc_ring(&log->ring, ring_size)) {
 		log->ring.size = ring_size;	/* free_log() uncharges it */
 		free_log(log);

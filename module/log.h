@@ -79,6 +79,7 @@ struct rvm_log {
 	u8 *slot;			/* a status slot as written */
 	u64 kept, kept_sequence;	/* first record that waits for a segment, or RVM_NOWHERE */
 	struct page **bounce;		/* pages that truncation writes from */
+	struct rvm_request *requests;	/* its writes under way */
 	struct rvm_batch *batch;
 
 	/* commit_lock */

@@ -125,14 +125,14 @@ static void rvm_segment_readahead(struct readahead_control *ahead)
 	while ((folio = readahead_folio(ahead))) {
 		if (!read)
 			read = alloc_read(segment, folio_pos(folio),
-					  min_t(unsigned int, readahead_count(ahead), RVM_READ_MAX),
+					  min_t(unsigned int, readahead_count(ahead), RVM_IO_MAX),
 					  gfp);
 		if (!read) {
 			folio_unlock(folio);
 			return;
 		}
 		add_folio(read, folio);
-		if (read->n == RVM_READ_MAX) {
+		if (read->n == RVM_IO_MAX) {
 			rvm_file_queue(&read->work);
 			read = NULL;
 		}

@@ -54,26 +54,24 @@ static int by_place(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Write runs of adjacent pages with one write each. */
+/* Write runs of adjacent pages with one write each, and all of them at once. */
 static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 {
-	unsigned int i, first = 0;
+	unsigned int i, first = 0, requests = 0;
+	int ret = 0, error;
 
 	sort(batch->copies, batch->n, sizeof(batch->copies[0]), by_place, NULL);
-	for (i = 1; i <= batch->n; i++) {
+	for (i = 0; i < batch->n; i++)
+		bvec_set_page(&batch->pages[i], batch->copies[i].page, PAGE_SIZE, 0);
+	for (i = 1; i <= batch->n && !ret; i++) {
 		struct rvm_image *image = batch->copies[first].image;
 		struct rvm_segment *segment = image->segment;
 		u64 offset = (u64)image->index << PAGE_SHIFT;
 		size_t length;
-		unsigned int j;
-		int ret;
 
 		if (i < batch->n && batch->copies[i].image->segment == segment &&
 		    batch->copies[i].image->index == image->index + (i - first))
 			continue;
-		for (j = first; j < i; j++)
-			bvec_set_page(&batch->pages[j - first], batch->copies[j].page,
-				      PAGE_SIZE, 0);
 		/* The last page may be a part of one: the file must not grow. */
 		length = min_t(u64, (u64)(i - first) << PAGE_SHIFT,
 			       READ_ONCE(segment->size) - offset);
@@ -81,15 +79,20 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 		log->segment_writes++;
 		log->segment_bytes += length;
 		segment->pages_written += i - first;
-		ret = rvm_file_write(&segment->file, batch->pages, 0, length, offset, 0);
-		if (ret) {
-			pr_err_ratelimited("segment write failed (%d): its records stay in the log\n",
-					   ret);
-			return ret;
-		}
+		ret = rvm_file_submit(&segment->file, &log->requests[requests],
+				      batch->pages + first, 0, length, offset, 0);
+		requests += !ret;
 		first = i;
 	}
-	return 0;
+	/* The last comes first: most have ended then, and nobody is woken for them. */
+	while (requests) {
+		error = rvm_file_wait(&log->requests[--requests]);
+		if (error)
+			ret = error;
+	}
+	if (ret)
+		pr_err_ratelimited("segment write failed (%d): its records stay in the log\n", ret);
+	return ret;
 }
 
 static int write_images(struct rvm_log *log, u64 limit, struct list_head *written,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Description: raw block devices as log and segment, with blocks of 512 and
- * 4096 bytes, and with sectors that fail.  On null_blk devices.
+ * 4096 bytes, with sectors that fail, and one that is slow.  On null_blk devices.
  */
 #include <linux/fs.h>
 
@@ -232,6 +232,130 @@ TEST_F(block, exclusive)
 	close(fd);
 	close(log);
 	WORKS(open_world(w));
+}
+
+/* --- many writes at once -------------------------------------------------- */
+
+/* Milliseconds that the device had something to do, and those of all its writes together. */
+static int spent(const char *device, unsigned long *busy, unsigned long *writes)
+{
+	char path[100];
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", device);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	n = fscanf(file, "%*u %*u %*u %*u %*u %*u %*u %lu %*u %lu", writes, busy);
+	fclose(file);
+	return n == 2 ? 0 : -1;
+}
+
+/* Every other page, so that each is a write of its own. */
+static void set_apart(const struct world *w, char *memory, int value)
+{
+	unsigned int i;
+
+	for (i = 0; i < LENGTH; i += 2 * PAGE)
+		set(w->area, memory + i, value, 100);
+}
+
+static bool are_apart(const char *path, int value)
+{
+	unsigned int i;
+
+	for (i = 0; i < LENGTH; i += 2 * PAGE)
+		if (!file_is(path, i, value, 100) || !file_is(path, i + 100, 0, 2 * PAGE - 100))
+			return false;
+	return true;
+}
+
+FIXTURE(two)
+{
+	struct world w;
+	char path[256];
+	int segment;
+	char *memory;
+};
+
+FIXTURE_VARIANT(two) { const char *block; };
+FIXTURE_VARIANT_ADD(two, bytes_512) { "512" };
+FIXTURE_VARIANT_ADD(two, bytes_4096) { "4096" };
+
+/* A second segment, each request to which takes 100 ms. */
+FIXTURE_SETUP(two)
+{
+	struct world *w = &self->w;
+	int fd;
+
+	if (access(NULL_BLK, X_OK))
+		SKIP(return, "null_blk is not loaded");
+	WORKS(make_device(w->f.log, "rvmlog", "1", variant->block));
+	WORKS(make_device(w->f.segment, "rvmseg", "4", variant->block));
+	WORKS(make_slow_device(self->path, "rvmslow", "4", variant->block, "64", "100000000"));
+	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
+	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
+	close(fd);
+	ASSERT_TRUE(module_is_free());
+	WORKS(open_world(w));
+	WORKS(set_truncate(w->log, 0));
+	WORKS(self->segment = segment(w->log, self->path));
+	self->memory = map(self->segment, LENGTH);
+	ASSERT_NE(MAP_FAILED, self->memory);
+}
+
+FIXTURE_TEARDOWN(two)
+{
+	munmap(self->memory, LENGTH);
+	close(self->segment);
+	close_world(&self->w);
+	EXPECT_EQ(0, remove_device("rvmlog"));
+	EXPECT_EQ(0, remove_device("rvmseg"));
+	EXPECT_EQ(0, remove_device("rvmslow"));
+}
+
+/* Truncation does not wait for one before it begins the next. */
+TEST_F(two, writes_at_once)
+{
+	unsigned long busy_before, busy, writes_before, writes;
+	uint64_t count = query(self->w.log).segment_writes;
+
+	set_apart(&self->w, self->memory, 1);
+	WORKS(commit(self->w.log, self->w.area, 0));
+	WORKS(spent("rvmslow", &busy_before, &writes_before));
+	WORKS(truncate_log(self->w.log));
+	WORKS(spent("rvmslow", &busy, &writes));
+	busy -= busy_before;
+	writes -= writes_before;
+	ASSERT_EQ(count + 8, query(self->w.log).segment_writes);
+	/* one after the other: as much time as the device was busy */
+	ASSERT_LT(2 * busy, writes) TH_LOG("busy for %lu of %lu ms", busy, writes);
+	ASSERT_TRUE(are_apart(self->path, 1));
+}
+
+/* One that fails lets the others end first, and frees nothing. */
+TEST_F(two, one_write_fails)
+{
+	struct world *w = &self->w;
+	unsigned int i;
+	uint64_t used;
+
+	for (i = 1; i <= 3; i++) {
+		set_apart(w, w->memory, i);
+		set_apart(w, self->memory, i);
+		WORKS(commit(w->log, w->area, RVM_COMMIT_FLUSH));
+		used = query(w->log).log_used;
+		WORKS(configure("rvmseg", "badblocks", "+48-55"));
+		FAILS(EIO, truncate_log(w->log));
+		ASSERT_EQ(used, query(w->log).log_used);
+		ASSERT_EQ(0, query(w->log).failed);
+		WORKS(configure("rvmseg", "badblocks", "-48-55"));
+		WORKS(truncate_log(w->log));
+		ASSERT_EQ(0, query(w->log).log_used);
+		ASSERT_TRUE(are_apart(w->f.segment, i));
+		ASSERT_TRUE(are_apart(self->path, i));
+	}
 }
 
 /* --- sectors that fail -------------------------------------------------- */
