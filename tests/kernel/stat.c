@@ -3,7 +3,7 @@
  * Description: statistics in debugfs: they say what is so, of several processes, and
  * go with their log, whoever reads them.  rvmstat shows them.
  */
-#include "kernel.h"
+#include "null_blk.h"
 
 #include <sys/prctl.h>
 #include <sys/sysmacros.h>
@@ -25,6 +25,10 @@ static const char *stat_path(const char *log, const char *file)
 
 	if (stat(log, &st))
 		return "";
+	if (S_ISBLK(st.st_mode)) {
+		st.st_dev = st.st_rdev;
+		st.st_ino = 0;
+	}
 	snprintf(path, sizeof(path), DEBUGFS "/rvm/%u:%u:%lu/%s", major(st.st_dev),
 		 minor(st.st_dev), (unsigned long)st.st_ino, file);
 	return path;
@@ -588,6 +592,58 @@ TEST_F(rvm, attaching_and_reading_at_once)
 	EXPECT_TRUE(module_is_free());
 	FAILS(ENOENT, access(stat_path(w->f.log, ""), F_OK));
 	WORKS(open_world(w));
+}
+
+static void *truncate_slowly(void *context)
+{
+	return (void *)(long)truncate_log(((struct world *)context)->log);
+}
+
+/* Devices have their own names; and who looks does not wait for one that is slow. */
+TEST(slow_device)
+{
+	struct timespec start, now;
+	struct world w;
+	pthread_t thread;
+	struct stat st;
+	char device[60];
+	void *result;
+	int fd;
+
+	if (access(NULL_BLK, X_OK))
+		SKIP(return, "null_blk is not loaded");
+	WORKS(mount_debugfs());
+	WORKS(make_device(w.f.log, "rvmlog", "1", "512"));
+	WORKS(make_slow_device(w.f.segment, "rvmseg", "4", "4096", "64", "2000000000"));
+	WORKS(fd = open(w.f.log, O_RDWR | O_CLOEXEC));
+	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
+	close(fd);
+	WORKS(open_world(&w));
+	WORKS(set_truncate(w.log, 0));
+	set(w.area, w.memory, 1, 10);
+	WORKS(commit(w.log, w.area, 0));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, truncate_slowly, &w));
+	sleep_us(500000);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	WORKS(read_stat(&w, "counters"));
+	EXPECT_EQ(0, counter("truncations"));
+	EXPECT_EQ(1, counter("segment_writes"));
+	EXPECT_EQ(0, query(w.log).truncations);
+	WORKS(read_stat(&w, "processes"));
+	WORKS(read_stat(&w, "segments"));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	EXPECT_GT(1000, (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000);
+	WORKS(stat(w.f.segment, &st));
+	snprintf(device, sizeof(device), "device=%u:%u:0", major(st.st_rdev), minor(st.st_rdev));
+	EXPECT_EQ(1, LINES(device, "path=/dev/rvmseg", "size=4194304")) TH_LOG("%s", text);
+	ASSERT_EQ(0, pthread_join(thread, &result));
+	EXPECT_EQ(NULL, result);
+	WORKS(read_stat(&w, "counters"));
+	EXPECT_EQ(1, counter("truncations"));
+	close_world(&w);
+	EXPECT_EQ(0, remove_device("rvmlog"));
+	EXPECT_EQ(0, remove_device("rvmseg"));
 }
 
 TEST_HARNESS_MAIN
