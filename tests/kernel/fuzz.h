@@ -447,7 +447,8 @@ static bool do_set_options(void)
 	if (a.flags & RVM_OPTION_COALESCE)
 		a.coalesce = pick(2);
 	if (a.flags & RVM_OPTION_MEMORY)
-		a.memory = pick(4) ? pick(16) * (RVM_MEMORY_MIN / 2) : 0;
+		/* refused, or so large that those that behave have enough: it is theirs, too */
+		a.memory = one_in(2) ? pick(RVM_MEMORY_MIN) : (256 + pick(256)) * MIB;
 
 	return !call(fd_of(LOG, NULL), RVM_IOC_SET_OPTIONS, &a);
 }
