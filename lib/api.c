@@ -214,18 +214,15 @@ static void take_options(rvm_options_t *to, const rvm_options_t *from)
 /* Under setup. */
 static struct rvm_log_options engine_options(const rvm_options_t *options)
 {
-	return (struct rvm_log_options){
-		.truncate = options->truncate,
-		.recovery_buffer = options->recovery_buf_len,
-		.flush_buffer = options->flush_buf_len,
-		.max_read = options->max_read_len,
-		.coalesce_ranges = options->flags & RVM_COALESCE_RANGES,
-		.coalesce_transactions = options->flags & RVM_COALESCE_TRANS,
-		.flush_interval = beyond.flush_interval,
-		.flush_interval_set = beyond.flush_interval_set,
-		.memory_limit = beyond.memory_limit,
-		.memory_limit_set = beyond.memory_limit_set,
-	};
+	struct rvm_log_options o = beyond;
+
+	o.truncate = options->truncate;
+	o.recovery_buffer = options->recovery_buf_len;
+	o.flush_buffer = options->flush_buf_len;
+	o.max_read = options->max_read_len;
+	o.coalesce_ranges = options->flags & RVM_COALESCE_RANGES;
+	o.coalesce_transactions = options->flags & RVM_COALESCE_TRANS;
+	return o;
 }
 
 static void put_in_force(const rvm_options_t *options, struct rvm_log *log)

@@ -16,15 +16,12 @@ FIXTURE_VARIANT_ADD(block, bytes_4096) { "4096" };
 FIXTURE_SETUP(block)
 {
 	struct world *w = &self->w;
-	int fd;
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(make_device(w->f.log, "rvmlog", "1", variant->block));
 	WORKS(make_device(w->f.segment, "rvmseg", "4", variant->block));
-	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w->f.log));
 	ASSERT_TRUE(module_is_free());
 	WORKS(open_world(w));
 	WORKS(set_truncate(w->log, 0));
@@ -35,13 +32,6 @@ FIXTURE_TEARDOWN(block)
 	close_world(&self->w);
 	EXPECT_EQ(0, remove_device("rvmlog"));
 	EXPECT_EQ(0, remove_device("rvmseg"));
-}
-
-static void reopen(struct __test_metadata *_metadata, struct world *w)
-{
-	close_world(w);
-	WORKS(open_world(w));
-	WORKS(set_truncate(w->log, 0));
 }
 
 TEST_F(block, commit_and_recover)
@@ -61,12 +51,12 @@ TEST_F(block, commit_and_recover)
 		set(w->area, w->memory, i, 10);
 		WORKS(do_abort(w->log, w->area));
 		if (i % 6 == 0)
-			reopen(_metadata, w);
+			WORKS(reopen_world(w));
 		ASSERT_TRUE(all_are(w->memory + i * 1000, i, 1000));
 		ASSERT_TRUE(all_are(w->memory, 0, 1000));
 	}
 	WORKS(truncate_log(w->log));
-	reopen(_metadata, w);
+	WORKS(reopen_world(w));
 	ASSERT_EQ(0, query(w->log).recovered_records);
 	for (i = 1; i < 20; i++)
 		ASSERT_TRUE(all_are(w->memory + i * 1000, i, 1000));
@@ -131,7 +121,7 @@ TEST_F(block, wrap_around)
 		WORKS(commit(w->log, w->area, i % 4 ? 0 : RVM_COMMIT_FLUSH));
 		if (i % 37 == 36) {
 			set(w->area, w->memory, i + 1, 5000);
-			reopen(_metadata, w);
+			WORKS(reopen_world(w));
 			ASSERT_EQ(0, memcmp(w->memory, model, LENGTH));
 		}
 	}
@@ -287,16 +277,13 @@ FIXTURE_VARIANT_ADD(two, bytes_4096) { "4096" };
 FIXTURE_SETUP(two)
 {
 	struct world *w = &self->w;
-	int fd;
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(make_device(w->f.log, "rvmlog", "1", variant->block));
 	WORKS(make_device(w->f.segment, "rvmseg", "4", variant->block));
 	WORKS(make_slow_device(self->path, "rvmslow", "4", variant->block, "64", "100000000"));
-	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w->f.log));
 	ASSERT_TRUE(module_is_free());
 	WORKS(open_world(w));
 	WORKS(set_truncate(w->log, 0));
@@ -407,7 +394,7 @@ TEST_F(block, log_write_fails)
 	FAILS(EIO, truncate_log(w->log));
 	ASSERT_EQ(1, query(w->log).failed);
 
-	reopen(_metadata, w);
+	WORKS(reopen_world(w));
 	ASSERT_EQ(0, query(w->log).failed);
 	ASSERT_EQ(commits, query(w->log).recovered_records);
 	ASSERT_TRUE(shows(w, commits));
@@ -504,7 +491,7 @@ TEST_F(block, segment_writes_fail_for_a_while)
 	ASSERT_TRUE(shows(w, commits));
 	for (i = commits - 16; i < commits; i++)
 		ASSERT_TRUE(file_is(w->f.segment, i % 16 * PAGE, i, 3000));
-	reopen(_metadata, w);
+	WORKS(reopen_world(w));
 	ASSERT_TRUE(shows(w, commits));
 }
 

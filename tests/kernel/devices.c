@@ -35,7 +35,7 @@ FIXTURE_VARIANT_ADD(devices, drbd_4096) { &drbd, 4096 };
 FIXTURE_SETUP(devices)
 {
 	struct world *w = &self->w;
-	int fd, error;
+	int error;
 
 	/* what waits for RCU when devices come and go takes most of the time */
 	WORKS(write_text(EXPEDITED, "1"));
@@ -49,9 +49,7 @@ FIXTURE_SETUP(devices)
 	}
 	strcpy(w->f.log, self->log.path);
 	strcpy(w->f.segment, self->segment.path);
-	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w->f.log));
 	ASSERT_TRUE(module_is_free());
 	WORKS(open_world(w));
 	WORKS(set_truncate(w->log, 0));
@@ -64,13 +62,6 @@ FIXTURE_TEARDOWN(devices)
 	EXPECT_EQ(0, remove_stacked(&self->segment));
 	EXPECT_EQ(0, write_text(EXPEDITED, "0"));
 	EXPECT_TRUE(module_is_free());
-}
-
-static void reopen(struct __test_metadata *_metadata, struct world *w)
-{
-	close_world(w);
-	WORKS(open_world(w));
-	WORKS(set_truncate(w->log, 0));
 }
 
 TEST_F(devices, commit_and_recover)
@@ -104,7 +95,7 @@ TEST_F(devices, commit_and_recover)
 	}
 	WORKS(truncate_log(w->log));
 	ASSERT_TRUE(file_is(w->f.segment, 10000, 21, 3000));
-	reopen(_metadata, w);
+	WORKS(reopen_world(w));
 	ASSERT_EQ(0, query(w->log).recovered_records);
 	ASSERT_TRUE(all_are(w->memory + 30000, 23, 3000));
 	ASSERT_TRUE(all_are(w->memory, 0, 5000));
@@ -126,11 +117,11 @@ TEST_F(devices, wrap_around)
 		memset(model + offset, i, now);
 		WORKS(commit(w->log, w->area, i % 4 ? 0 : RVM_COMMIT_FLUSH));
 		if (i % 37 == 36) {
-			reopen(_metadata, w);
+			WORKS(reopen_world(w));
 			ASSERT_EQ(0, memcmp(w->memory, model, LENGTH));
 		}
 	}
-	reopen(_metadata, w);
+	WORKS(reopen_world(w));
 	ASSERT_EQ(0, memcmp(w->memory, model, LENGTH));
 	free(model);
 }

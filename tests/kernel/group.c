@@ -30,15 +30,12 @@ FIXTURE_SETUP(group)
 {
 	struct world *w = &self->w;
 	unsigned int i;
-	int fd;
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(make_slow_device(w->f.log, "rvmlog", "1", "512", "64", "100000000"));
 	WORKS(make_device(w->f.segment, "rvmseg", "4", "4096"));
-	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w->f.log));
 	WORKS(open_world(w));
 	WORKS(set_truncate(w->log, 0));
 	for (i = 0; i < THREADS; i++) {

@@ -106,6 +106,18 @@ static bool UNUSED module_is_free(void)
 	return tries > 1000;
 }
 
+/* A new log on a device, as long as that. */
+static int UNUSED format_log(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = rvm_log_file_format(fd, 0) ? -1 : 0;
+	close(fd);
+	return ret;
+}
+
 /* A log with so long a record area, and a segment of 64 KiB of zeros. */
 static int UNUSED make_files(struct files *f, unsigned long log_length)
 {
@@ -432,6 +444,13 @@ static void UNUSED close_world(struct world *w)
 	munmap(w->area, AREA);
 	close(w->segment);
 	close(w->log);
+}
+
+/* Once more, without truncation in the background. */
+static int UNUSED reopen_world(struct world *w)
+{
+	close_world(w);
+	return open_world(w) || set_truncate(w->log, 0) ? -1 : 0;
 }
 
 static int UNUSED make_world(struct world *w, unsigned long log_length)

@@ -82,16 +82,13 @@ static int remove_segment(const struct files *f, bool file)
 FIXTURE_SETUP(paging)
 {
 	struct world *w = &self->w;
-	int fd;
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(enter_group());
 	WORKS(make_device(w->f.log, "rvmlog", "2", "512"));
 	WORKS(make_segment(&w->f, variant->file));
-	WORKS(fd = open(w->f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w->f.log));
 	WORKS(attach_world(w));
 	WORKS(set_truncate(w->log, 0));
 	self->memory = MAP_FAILED;

@@ -94,25 +94,18 @@ static unsigned int count_lines(const char *const *words)
 #define LINES(...)	count_lines((const char *const[]){ __VA_ARGS__, NULL })
 
 /* "name=value", for a while. */
-static const char *word(const char *name, unsigned long value)
+static const char *word_as(const char *format, const char *name, unsigned long value)
 {
-	static char words[16][60];
+	static char words[32][60];
 	static unsigned int next;
 	char *to = words[next++ % ARRAY_LENGTH(words)];
 
-	snprintf(to, sizeof(words[0]), "%s=%lu", name, value);
+	snprintf(to, sizeof(words[0]), format, name, value);
 	return to;
 }
 
-static const char *word_hex(const char *name, unsigned long value)
-{
-	static char words[16][60];
-	static unsigned int next;
-	char *to = words[next++ % ARRAY_LENGTH(words)];
-
-	snprintf(to, sizeof(words[0]), "%s=%#lx", name, value);
-	return to;
-}
+#define word(name, value)	word_as("%s=%lu", name, value)
+#define word_hex(name, value)	word_as("%s=%#lx", name, value)
 
 static const char *pid_word(pid_t pid)
 {
@@ -608,16 +601,13 @@ TEST(slow_device)
 	struct stat st;
 	char device[60];
 	void *result;
-	int fd;
 
 	if (access(NULL_BLK, X_OK))
 		SKIP(return, "null_blk is not loaded");
 	WORKS(mount_debugfs());
 	WORKS(make_device(w.f.log, "rvmlog", "1", "512"));
 	WORKS(make_slow_device(w.f.segment, "rvmseg", "4", "4096", "64", "2000000000"));
-	WORKS(fd = open(w.f.log, O_RDWR | O_CLOEXEC));
-	ASSERT_EQ(0, (int)rvm_log_file_format(fd, 0));
-	close(fd);
+	WORKS(format_log(w.f.log));
 	WORKS(open_world(&w));
 	WORKS(set_truncate(w.log, 0));
 	set(w.area, w.memory, 1, 10);

@@ -9,39 +9,9 @@ top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 build=$(cd "$top" && readlink -m "${BUILD:-build}")
 bench() { "$build/rvmbench" --log log --segment segment "$@"; }
 
-tests=0
-# result STATUS NAME: one subtest; out and err hold what was printed
-result() {
-	tests=$((tests + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $tests - $2"
-	else
-		sed 's/^/# /' out err
-		echo "not ok $tests - $2"
-	fi
-}
-# good NAME OPTION...: succeeds
-good() {
-	local name=$1
-	shift
-	bench "$@" >out 2>err
-	result $? "$name"
-}
-# bad NAME STATUS MESSAGE OPTION...: fails with that status, and says so
-bad() {
-	local name=$1 status=$2 message=$3
-	shift 3
-	bench "$@" >out 2>err
-	[ $? = "$status" ] && grep -q -e "$message" err
-	result $? "$name"
-}
-# check NAME COMMAND...
-check() {
-	local name=$1
-	shift
-	"$@" >>out 2>>err
-	result $? "$name"
-}
+tool() { bench "$@"; }
+. "$top/tests/tools/tap"
+
 one_json_line_each() {
 	[ "$(wc -l <out)" = "$1" ] &&
 		! grep -v -E '^\{("[a-z_]+":("[^"]*"|-?[0-9]+(\.[0-9]+)?),?)+\}$' out &&

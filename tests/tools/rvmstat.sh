@@ -10,39 +10,9 @@ top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 build=$(cd "$top" && readlink -m "${BUILD:-build}")
 rvmstat() { "$build/rvmstat" --debugfs debug "$@"; }
 
-tests=0
-# result STATUS NAME: one subtest; out and err hold what was printed
-result() {
-	tests=$((tests + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $tests - $2"
-	else
-		sed 's/^/# /' out err
-		echo "not ok $tests - $2"
-	fi
-}
-# good NAME OPTION...: succeeds
-good() {
-	local name=$1
-	shift
-	rvmstat "$@" >out 2>err
-	result $? "$name"
-}
-# bad NAME STATUS MESSAGE OPTION...: fails with that status, and says so
-bad() {
-	local name=$1 status=$2 message=$3
-	shift 3
-	rvmstat "$@" >out 2>err
-	[ $? = "$status" ] && grep -q -e "$message" err
-	result $? "$name"
-}
-# check NAME COMMAND...
-check() {
-	local name=$1
-	shift
-	"$@" >>out 2>>err
-	result $? "$name"
-}
+tool() { rvmstat "$@"; }
+. "$top/tests/tools/tap"
+
 # counters LOG NAME=VALUE...: changes some
 counters() {
 	local log=debug/rvm/$1 pair
