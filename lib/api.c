@@ -95,7 +95,8 @@ rvm_return_t rvm_api_check_options(const rvm_options_t *options, bool required)
 	if (!options)
 		return required ? RVM_EOPTIONS : RVM_SUCCESS;
 	if (options->struct_id != rvm_options_id ||
-	    options->truncate < 0 || options->truncate > 100)
+	    options->truncate < 0 || options->truncate > 100 ||
+	    !rvm_tracking_flags_valid(options->flags))
 		return RVM_EOPTIONS;
 	if (options->pager)
 		return RVM_EPAGER;
@@ -206,7 +207,8 @@ static void take_options(rvm_options_t *to, const rvm_options_t *from)
 	to->recovery_buf_len = at_least(from->recovery_buf_len, MIN_RECOVERY_BUF_LEN);
 	to->flush_buf_len = at_least(from->flush_buf_len, MIN_FLUSH_BUF_LEN);
 	to->max_read_len = from->max_read_len;
-	to->flags = from->flags & (RVM_ALL_OPTIMIZATIONS | RVM_MAP_PRIVATE);
+	to->flags = from->flags & (RVM_ALL_OPTIMIZATIONS | RVM_MAP_PRIVATE | RVM_TRACK_MODES |
+				   RVM_TRACK_STRICT | RVM_TRACK_HOOKS);
 	if (to->flags & RVM_COALESCE_TRANS)
 		to->flags |= RVM_COALESCE_RANGES;
 }
@@ -399,10 +401,12 @@ rvm_return_t rvm_get_engine_counters(rvm_engine_counters_t *counters)
 
 	if (code)
 		return code;
-	if (counters)
+	if (counters) {
 		log->engine->counters(log, counters);
-	else
+		counters->undeclared = rvm_tracking_reported();
+	} else {
 		code = RVM_EOPTIONS;
+	}
 	rvm_api_leave();
 	return code;
 }
@@ -515,6 +519,7 @@ rvm_return_t rvm_terminate(void)
 	if (log) {
 		code = log->engine->close(log);
 		rvm_region_forget();
+		rvm_api.tracked = 0;
 	}
 	pthread_mutex_unlock(&rvm_api.setup);
 	return code;

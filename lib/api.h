@@ -25,6 +25,7 @@ struct rvm_api {
 	struct rvm_log *log;		/* changed with setup held, too; NULL: none */
 	unsigned int users;		/* calls that work on the log just now */
 	unsigned int transactions;	/* open ones */
+	unsigned int tracked;		/* regions; changed with setup held, too */
 	rvm_options_t options;		/* in force; no pointers in it are used */
 };
 

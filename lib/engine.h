@@ -11,6 +11,9 @@
  * - open, close, map, unmap and set_options are called one at a time, with no other call
  *   of the same log running in open and close.  unmap is called only when no
  *   open transaction has ranges in the region.
+ * - While a tracked region is mapped, one transaction is open at a time, and such
+ *   regions come and go while none is.  Their changes are the engine's to find;
+ *   set_range is never called for them.
  * - Every operation returns an rvm_return_t; with RVM_EIO errno says why.
  */
 #ifndef RVM_LIB_ENGINE_H
@@ -24,6 +27,7 @@
 #include <rvm/rvm_engine.h>
 
 #include "core/rangeset.h"
+#include "lib/tracking.h"
 
 struct rvm_engine;
 
@@ -40,6 +44,7 @@ struct rvm_region {
 	uint64_t length;		/* bytes; less than whole pages only at the segment's end */
 	uint64_t offset;		/* in the segment, page aligned */
 	bool address_given;		/* the caller chose the address */
+	struct rvm_tracking tracking;
 	uint64_t users;			/* API layer: open transactions with ranges here */
 };
 
@@ -66,6 +71,7 @@ struct rvm_map_request {
 	char *address;			/* NULL: the engine chooses */
 	bool private_map;		/* RVM_MAP_PRIVATE */
 	bool no_copy;			/* region->no_copy: do not read the segment's data in */
+	struct rvm_tracking tracking;
 };
 
 struct rvm_log_options {
@@ -106,6 +112,10 @@ struct rvm_engine {
 			    struct rvm_region **region);
 	rvm_return_t (*unmap)(struct rvm_log *log, struct rvm_region *region);
 
+	/*
+	 * What was stored to tracked regions since the last transaction is put
+	 * back, and goes to rvm_tracking_report.
+	 */
 	rvm_return_t (*begin)(struct rvm_log *log, bool restore,
 			      struct rvm_transaction **transaction);
 	/*
@@ -115,7 +125,11 @@ struct rvm_engine {
 	 */
 	rvm_return_t (*set_range)(struct rvm_transaction *transaction, struct rvm_region *region,
 				  char *address, uint64_t length);
-	/* RVM_ETOO_BIG leaves the transaction open and as it was. Any other return ends it. */
+	/*
+	 * RVM_ETOO_BIG and RVM_EUNDECLARED leave the transaction open and as it was.
+	 * Any other return ends it.  Undeclared changes of checked regions go to
+	 * rvm_tracking_report; if rvm_tracking_refuses(), instead of the commit.
+	 */
 	rvm_return_t (*end)(struct rvm_transaction *transaction, bool flush);
 	rvm_return_t (*abort)(struct rvm_transaction *transaction);
 

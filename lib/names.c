@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include <rvm/rvm.h>
+#include <rvm/rvm_tracking.h>
 
 static const char *const return_names[rvm_last_code - rvm_first_code] = {
 #define R(code)	[code - rvm_first_code] = #code
@@ -41,6 +42,8 @@ char *rvm_return(rvm_return_t code)
 {
 	if (code == RVM_SUCCESS)
 		return (char *)"RVM_SUCCESS";
+	if (code == RVM_EUNDECLARED)
+		return (char *)"RVM_EUNDECLARED";
 	return name(return_names, rvm_first_code, rvm_last_code, code,
 		    "unknown RVM return code");
 }

@@ -5,8 +5,10 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -111,6 +113,21 @@ void rvm_region_release(struct rvm_mappings *used)
 	for (size_t i = 0; i < used->count; i++)
 		__atomic_fetch_sub(&used->at[i]->region->users, 1, __ATOMIC_RELEASE);
 	used->count = 0;
+}
+
+const char *rvm_region_place(uintptr_t address, char *to, size_t size)
+{
+	struct rvm_mapping *mapping;
+
+	pthread_rwlock_rdlock(&table_lock);
+	mapping = rvm_mappings_find(&table, address);
+	if (mapping)
+		snprintf(to, size, "segment %s offset %" PRIu64, mapping->region->name,
+			 mapping->region->offset + (address - mapping->start));
+	else
+		snprintf(to, size, "segment unknown");
+	pthread_rwlock_unlock(&table_lock);
+	return to;
 }
 
 void rvm_region_freeze(void)
@@ -282,6 +299,38 @@ static rvm_return_t check_overlap(const struct segment *segment,
 	return code;
 }
 
+/* Tracked regions come while no transaction is open, except after the first, */
+static rvm_return_t enter_tracked(void)
+{
+	rvm_return_t code = RVM_SUCCESS;
+
+	pthread_mutex_lock(&rvm_api.lock);
+	if (rvm_api.transactions && !rvm_api.tracked)
+		code = RVM_EUNCOMMIT;
+	else
+		++rvm_api.tracked;
+	pthread_mutex_unlock(&rvm_api.lock);
+	return code;
+}
+
+static void leave_tracked(void)
+{
+	pthread_mutex_lock(&rvm_api.lock);
+	--rvm_api.tracked;
+	pthread_mutex_unlock(&rvm_api.lock);
+}
+
+/* and go while none is. */
+static bool transaction_open(void)
+{
+	bool open;
+
+	pthread_mutex_lock(&rvm_api.lock);
+	open = rvm_api.transactions;
+	pthread_mutex_unlock(&rvm_api.lock);
+	return open;
+}
+
 static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 			const struct rvm_map_request *request, struct rvm_mapping **mapped)
 {
@@ -293,12 +342,14 @@ static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 	pthread_rwlock_unlock(&table_lock);
 	if (!code && segment->empty)
 		code = grow(segment);
-	if (!code)
-		code = log->engine->map(log, request, &mapping->region);
-	if (code) {
-		free(mapping);
-		return code;
-	}
+	if (!code && rvm_tracked(&request->tracking))
+		code = enter_tracked();
+	if (code)
+		goto err;
+	code = log->engine->map(log, request, &mapping->region);
+	if (code)
+		goto err_tracked;
+	mapping->region->tracking = request->tracking;
 	mapping->start = (uintptr_t)mapping->region->address;
 	mapping->end = mapping->start + mapping->region->length;
 	mapping->device = segment->device;
@@ -309,6 +360,13 @@ static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 	pthread_rwlock_unlock(&table_lock);
 	*mapped = mapping;
 	return RVM_SUCCESS;
+
+err_tracked:
+	if (rvm_tracked(&request->tracking))
+		leave_tracked();
+err:
+	free(mapping);
+	return code;
 }
 
 rvm_return_t rvm_map(rvm_region_t *record, rvm_options_t *options)
@@ -342,6 +400,10 @@ rvm_return_t rvm_map(rvm_region_t *record, rvm_options_t *options)
 	request.address = record->vmaddr;
 	request.private_map = (options ? options : &rvm_api.options)->flags & RVM_MAP_PRIVATE;
 	request.no_copy = record->no_copy;
+	code = rvm_tracking_choose(options ? options->flags : 0, rvm_api.options.flags,
+				   &request.tracking);
+	if (code)
+		goto out;
 	if ((uintptr_t)request.address > -RVM_ROUND_LENGTH_UP_TO_PAGE_SIZE(request.length))
 		code = RVM_ERANGE;
 	if (!code)
@@ -363,6 +425,7 @@ static rvm_return_t unmap(struct rvm_log *log, const rvm_region_t *record)
 {
 	struct rvm_mapping *mapping;
 	rvm_return_t code;
+	bool tracked;
 
 	pthread_rwlock_wrlock(&table_lock);
 	code = rvm_region_find(record, &mapping);
@@ -377,7 +440,13 @@ static rvm_return_t unmap(struct rvm_log *log, const rvm_region_t *record)
 	if (code)
 		return code;
 
-	code = log->engine->unmap(log, mapping->region);
+	tracked = rvm_tracked(&mapping->region->tracking);
+	if (tracked && transaction_open())
+		code = RVM_EUNCOMMIT;
+	if (!code)
+		code = log->engine->unmap(log, mapping->region);
+	if (!code && tracked)
+		leave_tracked();
 
 	pthread_rwlock_wrlock(&table_lock);
 	mapping->leaving = false;

@@ -38,6 +38,10 @@ rvm_return_t rvm_region_use(struct rvm_mappings *used, uintptr_t start, uint64_t
 			    struct rvm_mapping **mapping);
 void rvm_region_release(struct rvm_mappings *used);
 
+/* Says which segment and where in it an address is, for messages: `to`. */
+#define RVM_REGION_PLACE_MAX	4200
+const char *rvm_region_place(uintptr_t address, char *to, size_t size);
+
 /*
  * Check a record, and find the mapping that holds it.  Call with region_lock
  * held, in either way.  RVM_EREGION, RVM_ENOT_MAPPED.

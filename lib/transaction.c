@@ -44,6 +44,14 @@ static struct slot *chunks[CHUNKS];
 static _Atomic uint32_t slots;
 static struct slot *free_slots;		/* under rvm_api.lock */
 
+/*
+ * While tracked regions are mapped: the one open transaction, who began it,
+ * and what those wait for who want the next.  Under rvm_api.lock.
+ */
+static struct slot *turn;
+static pthread_t turn_taker;
+static pthread_cond_t turn_over = PTHREAD_COND_INITIALIZER;
+
 static struct slot *slot_at(uint32_t index)
 {
 	return &chunks[index / CHUNK_SLOTS][index % CHUNK_SLOTS];
@@ -91,13 +99,26 @@ static struct timeval unique_time(void)
 	return now;
 }
 
+static rvm_return_t wait_for_turn(void)
+{
+	while (rvm_api.tracked && turn) {
+		if (pthread_equal(turn_taker, pthread_self()))
+			return RVM_EUNCOMMIT;
+		pthread_cond_wait(&turn_over, &rvm_api.lock);
+	}
+	return RVM_SUCCESS;
+}
+
 /* Take a free slot, and lock it. */
 static rvm_return_t take_slot(struct slot **taken, struct rvm_log **log)
 {
-	rvm_return_t code = RVM_SUCCESS;
 	struct slot *slot;
+	rvm_return_t code;
 
 	pthread_mutex_lock(&rvm_api.lock);
+	code = wait_for_turn();
+	if (code)
+		goto out;
 	*log = rvm_api.log;
 	if (!rvm_api_ready()) {
 		code = RVM_EINIT;
@@ -122,6 +143,10 @@ static rvm_return_t take_slot(struct slot **taken, struct rvm_log **log)
 	slot->uname = unique_time();
 	slot->coalesce = rvm_api.options.flags & RVM_COALESCE_RANGES;
 	slot->handle = slot->generation | slot->number;
+	if (rvm_api.tracked) {
+		turn = slot;
+		turn_taker = pthread_self();
+	}
 	*taken = slot;
 out:
 	pthread_mutex_unlock(&rvm_api.lock);
@@ -142,6 +167,10 @@ static void return_slot(struct slot *slot)
 	slot->next_free = free_slots;
 	free_slots = slot;
 	--rvm_api.transactions;
+	if (turn == slot) {
+		turn = NULL;
+		pthread_cond_signal(&turn_over);
+	}
 	pthread_mutex_unlock(&rvm_api.lock);
 }
 
@@ -188,6 +217,7 @@ rvm_return_t rvm_begin_transaction(rvm_tid_t *tid, rvm_mode_t mode)
 		return RVM_ETID;
 	if (mode != restore && mode != no_restore)
 		return RVM_EMODE;
+	rvm_call_site = __builtin_return_address(0);
 	code = take_slot(&slot, &log);
 	if (code)
 		return code;
@@ -258,7 +288,7 @@ static rvm_return_t set_range(struct slot *slot, void *dest, uint64_t length)
 		}
 		slot->last = mapping;
 	}
-	if (!length)
+	if (!length || rvm_tracked(&slot->last->region->tracking))
 		return RVM_SUCCESS;
 	if (slot->coalesce)
 		return declare_new(slot, start, length);
@@ -306,8 +336,9 @@ rvm_return_t rvm_end_transaction(rvm_tid_t *tid, rvm_mode_t mode)
 	code = hold(tid, &slot);
 	if (code)
 		return code;
+	rvm_call_site = __builtin_return_address(0);
 	code = engine_of(slot)->end(slot->transaction, mode == flush);
-	if (code == RVM_ETOO_BIG)
+	if (code == RVM_ETOO_BIG || code == RVM_EUNDECLARED)
 		let_go(slot);
 	else
 		return_slot(slot);

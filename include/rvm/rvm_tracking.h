@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Beyond the standard API: how changes are found.  Each region has one mode,
+ * given when it is mapped:
+ *
+ *   ranges	rvm_set_range declares what changes.  Nothing else is durable.
+ *   check	the same, and each commit looks for changes that were not declared.
+ *   diff	nothing is declared: the bytes that a transaction changed are found
+ *		when it ends, by comparing the pages that were stored to with copies.
+ *   pages	the same, but the whole of each changed page is logged.
+ *
+ * pages and diff are called tracked.  The first store to a page is noticed by a
+ * page fault; pages that were stored to lately are hot: they stay writable, and
+ * are compared with their copies.  In tracked regions
+ *
+ * - rvm_set_range checks its arguments and does nothing else;
+ * - rvm_abort_transaction gives back what was there at rvm_begin_transaction,
+ *   in the begin mode no_restore, too;
+ * - a process has one transaction at a time, whatever thread made it:
+ *   rvm_begin_transaction waits for another thread's to end, and is RVM_EUNCOMMIT in the
+ *   thread that began the open one.  rvm_map of the first tracked region is
+ *   RVM_EUNCOMMIT while a transaction is open, and so is rvm_unmap of one;
+ * - a store outside of any transaction is an error: SIGSEGV at the store, and on
+ *   a hot page a report at the next rvm_begin_transaction.  It is undone.  `strict`
+ *   has no hot pages: then it is always SIGSEGV;
+ * - with the kernel engine processes that store to the same page take turns:
+ *   the second waits for the end of the first one's transaction.  Where each waits
+ *   for the other, one gets SIGBUS (a system call EFAULT);
+ * - all regions of a segment are tracked, or none (RVM_EIO, errno EBUSY).
+ *
+ * The environment variable RVM_TRACKING gives the mode to programs that don't
+ * choose one, with words after it: RVM_TRACKING=diff,strict
+ */
+#ifndef RVM_TRACKING_H
+#define RVM_TRACKING_H
+
+#include <rvm/rvm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * In `flags` of the options that rvm_map is given, for this region; in those of
+ * rvm_initialize and rvm_set_options, for regions that are mapped without.  One
+ * mode; none: the next of these sources decides, then RVM_TRACKING, and last it is ranges.
+ */
+#define RVM_TRACK_RANGES	0x100
+#define RVM_TRACK_PAGES		0x200
+#define RVM_TRACK_DIFF		0x300
+#define RVM_TRACK_CHECK		0x400
+#define RVM_TRACK_MODES		0x700		/* mask */
+
+/* With pages and diff: no hot pages. */
+#define RVM_TRACK_STRICT	0x800
+
+/*
+ * What the user engine finds stores with; none: mprotect.  The kernel engine has
+ * one way, and takes no notice.
+ */
+#define RVM_TRACK_MPROTECT	0x1000		/* and a handler of SIGSEGV */
+#define RVM_TRACK_USERFAULTFD	0x2000		/* write protection by userfaultfd(2) */
+#define RVM_TRACK_HOOKS		0x3000		/* mask */
+
+/*
+ * A commit found undeclared changes, or a begin a store outside of any transaction,
+ * and the action is "fail".  From rvm_end_transaction: the transaction is open,
+ * and can be ended once they are declared; from rvm_begin_transaction: it has not begun.
+ */
+#define RVM_EUNDECLARED		3000
+
+/*
+ * What is done about undeclared changes: "warn" (a line for each on stderr, and
+ * counted in the engine's counters; the default), "fail" (that, and RVM_EUNDECLARED) or
+ * "abort" (that, and abort()).  It takes the place of the environment variable
+ * RVM_CHECK.  A change is reported once, and again if its bytes change.
+ *
+ * RVM_SUCCESS; RVM_EOPTIONS for another word.  By any thread, at any time.
+ */
+rvm_return_t rvm_set_check(const char *action);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
