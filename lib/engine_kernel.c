@@ -32,6 +32,7 @@ struct kernel_log {
 	int fd;
 	pthread_mutex_t lock;			/* protects idle */
 	struct kernel_transaction *idle;	/* with their areas, to be used again */
+	unsigned int tracked;			/* regions; changes while no transaction is open */
 };
 
 static struct kernel_log *kernel_log(struct rvm_log *log)
@@ -98,10 +99,11 @@ static int attach_log(int log)
 }
 
 static int attach_segment(int log, const char *name, size_t name_length, int segment,
-			  uint64_t *length)
+			  uint32_t flags, uint64_t *length)
 {
 	struct rvm_ioc_attach_segment a = {
 		.size = sizeof(a),
+		.flags = flags,
 		.fd = segment,
 		.name = (uintptr_t)name,
 		.name_length = name_length,
@@ -113,14 +115,14 @@ static int attach_segment(int log, const char *name, size_t name_length, int seg
 }
 
 /* Open a segment by name and attach it: a segment descriptor, or -1 and errno. */
-static int open_segment(int log, const char *name, uint64_t *length)
+static int open_segment(int log, const char *name, uint32_t flags, uint64_t *length)
 {
 	/* O_NONBLOCK: a name out of a log may be that of a FIFO. */
 	int file = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK), fd;
 
 	if (file < 0)
 		return -1;
-	fd = attach_segment(log, name, strlen(name), file, length);
+	fd = attach_segment(log, name, strlen(name), file, flags, length);
 	close_quietly(file);
 	return fd;
 }
@@ -195,7 +197,7 @@ static void attach_waiting(void *context, const char *name, uint64_t records)
 	struct waiting_segment *segments, new;
 	uint64_t length;
 
-	new.fd = open_segment(w->log, name, &length);
+	new.fd = open_segment(w->log, name, 0, &length);
 	if (new.fd < 0) {
 		say_kept(w, name, strerror(errno), records);
 		return;
@@ -377,6 +379,22 @@ static rvm_return_t kernel_close(struct rvm_log *base)
 
 /* --- regions ------------------------------------------------------------ */
 
+static uint32_t tracking_flags(const struct rvm_tracking *tracking)
+{
+	uint32_t strict = tracking->strict ? RVM_SEGMENT_STRICT : 0;
+
+	switch (tracking->mode) {
+	case RVM_TRACKING_CHECK:
+		return RVM_SEGMENT_CHECK;
+	case RVM_TRACKING_PAGES:
+		return RVM_SEGMENT_PAGES | strict;
+	case RVM_TRACKING_DIFF:
+		return RVM_SEGMENT_DIFF | strict;
+	default:
+		return 0;
+	}
+}
+
 static void *map_segment(int fd, const struct rvm_map_request *request)
 {
 	return mmap(request->address, rvm_whole_pages(request->length), PROT_READ | PROT_WRITE,
@@ -386,6 +404,7 @@ static void *map_segment(int fd, const struct rvm_map_request *request)
 static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request *request,
 			       struct rvm_region **result)
 {
+	uint32_t flags = tracking_flags(&request->tracking);
 	struct rvm_region *region = calloc(1, sizeof(*region));
 	uint64_t length;
 	void *address;
@@ -397,10 +416,10 @@ static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request
 		free(region);
 		return RVM_ENO_MEMORY;
 	}
-	fd = open_segment(kernel_log(log)->fd, request->name, &length);
+	fd = open_segment(kernel_log(log)->fd, request->name, flags, &length);
 	/* in a full dictionary truncation makes room */
 	if (fd < 0 && errno == ENOSPC && kernel_truncate(log) == RVM_SUCCESS)
-		fd = open_segment(kernel_log(log)->fd, request->name, &length);
+		fd = open_segment(kernel_log(log)->fd, request->name, flags, &length);
 	if (fd < 0) {
 		if (errno == EBUSY)
 			fprintf(stderr, "rvm: segment %s is in use: by another log, or a process with the user engine\n",
@@ -412,9 +431,14 @@ static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request
 	if (address == MAP_FAILED && errno == EAGAIN && !recover(kernel_log(log)->fd))
 		address = map_segment(fd, request);
 	close_quietly(fd);
-	if (address == MAP_FAILED)
+	if (address == MAP_FAILED) {
+		if (errno == EBUSY)
+			fprintf(stderr, "rvm: segment %s is mapped already: with tracking by pages or diff all its regions are, or none\n",
+				request->name);
 		goto err;
+	}
 
+	kernel_log(log)->tracked += rvm_tracked(&request->tracking);
 	region->address = address;
 	region->length = request->length;
 	region->offset = request->offset;
@@ -430,9 +454,9 @@ err:
 
 static rvm_return_t kernel_unmap(struct rvm_log *log, struct rvm_region *region)
 {
-	(void)log;
 	if (!rvm_unmap_memory(region))
 		return code_of_errno();
+	kernel_log(log)->tracked -= rvm_tracked(&region->tracking);
 	free(region->name);
 	free(region);
 	return RVM_SUCCESS;
@@ -455,11 +479,49 @@ static struct kernel_transaction *new_transaction(struct kernel_log *log)
 	return t;
 }
 
+static void put_transaction(struct kernel_transaction *t)
+{
+	struct kernel_log *log = kernel_log(t->base.log);
+
+	pthread_mutex_lock(&log->lock);
+	t->next = log->idle;
+	log->idle = t;
+	pthread_mutex_unlock(&log->lock);
+}
+
+_Static_assert(sizeof(struct rvm_found) == sizeof(struct rvm_ioc_found), "the kernel fills it in");
+
+/* The kernel is asked only if pages are hot: what was stored to those it can tell. */
+static rvm_return_t begin_tracked(struct kernel_transaction *t)
+{
+	struct rvm_found found[RVM_FOUND_MAX];	/* as struct rvm_ioc_found */
+	struct rvm_ioc_begin a = {
+		.size = sizeof(a),
+		.area = t->area->area,
+		.room = RVM_FOUND_MAX,
+		.found = (uintptr_t)found,
+	};
+	rvm_return_t code;
+
+	if (t->area->hot) {
+		if (ioctl(kernel_log(t->base.log)->fd, RVM_IOC_BEGIN, &a))
+			return RVM_EINTERNAL;
+		code = rvm_tracking_report(RVM_FOUND_STRAY, found, a.count);
+		if (code != RVM_SUCCESS)
+			return code;
+	}
+	__atomic_store_n(&t->area->open, 1, __ATOMIC_RELAXED);
+	/* No store to the data comes before it. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	return RVM_SUCCESS;
+}
+
 static rvm_return_t kernel_begin(struct rvm_log *base, bool restore,
 				 struct rvm_transaction **transaction)
 {
 	struct kernel_log *log = kernel_log(base);
 	struct kernel_transaction *t;
+	rvm_return_t code;
 
 	pthread_mutex_lock(&log->lock);
 	t = log->idle;
@@ -470,19 +532,14 @@ static rvm_return_t kernel_begin(struct rvm_log *base, bool restore,
 		t = new_transaction(log);
 	if (!t)
 		return RVM_ENO_MEMORY;
+	code = log->tracked ? begin_tracked(t) : RVM_SUCCESS;
+	if (code != RVM_SUCCESS) {
+		put_transaction(t);
+		return code;
+	}
 	t->base.restore = restore;
 	*transaction = &t->base;
 	return RVM_SUCCESS;
-}
-
-static void put_transaction(struct kernel_transaction *t)
-{
-	struct kernel_log *log = kernel_log(t->base.log);
-
-	pthread_mutex_lock(&log->lock);
-	t->next = log->idle;
-	log->idle = t;
-	pthread_mutex_unlock(&log->lock);
 }
 
 static int area_ioctl(struct kernel_transaction *t, unsigned long command)
@@ -552,21 +609,39 @@ static rvm_return_t kernel_abort(struct rvm_transaction *transaction)
 	return ret ? RVM_EINTERNAL : RVM_SUCCESS;
 }
 
+/* In tracked regions nothing was stored to, and nothing declared in others. */
+static bool changed_nothing(const struct kernel_transaction *t)
+{
+	return t->area->open && !t->area->used && !t->area->hot;
+}
+
 static rvm_return_t kernel_end(struct rvm_transaction *transaction, bool flush)
 {
 	struct kernel_transaction *t = kernel_transaction(transaction);
+	struct rvm_found found[RVM_FOUND_MAX];	/* as struct rvm_ioc_found */
 	struct rvm_ioc_commit a = {
 		.size = sizeof(a),
-		.flags = flush ? RVM_COMMIT_FLUSH : 0,
+		.flags = (flush ? RVM_COMMIT_FLUSH : 0) |
+			 (rvm_tracking_refuses() ? RVM_COMMIT_CHECKED : 0),
 		.area = t->area->area,
+		.room = RVM_FOUND_MAX,
+		.found = (uintptr_t)found,
 	};
 	rvm_return_t code;
 	int error;
 
-	if (!ioctl(kernel_log(transaction->log)->fd, RVM_IOC_COMMIT, &a)) {
+	if (!flush && changed_nothing(t)) {
+		t->area->open = 0;
 		put_transaction(t);
 		return RVM_SUCCESS;
 	}
+	if (!ioctl(kernel_log(transaction->log)->fd, RVM_IOC_COMMIT, &a)) {
+		put_transaction(t);
+		rvm_tracking_report(RVM_FOUND_UNDECLARED, found, a.count);
+		return RVM_SUCCESS;
+	}
+	if (errno == EUCLEAN)
+		return rvm_tracking_report(RVM_FOUND_UNDECLARED, found, a.count);
 	if (errno == EFBIG)
 		return RVM_ETOO_BIG;
 	error = errno;

@@ -128,12 +128,13 @@ static enum action action_named(const char *name)
 
 static enum action action(void)
 {
-	const char *name = getenv("RVM_CHECK");
-	int unset = UNSET;
 	enum action a = WARN;
+	int unset = UNSET;
+	const char *name;
 
 	if (chosen != UNSET)
 		return chosen;
+	name = getenv("RVM_CHECK");
 	if (name && *name) {
 		a = action_named(name);
 		if (a == UNSET) {

@@ -33,6 +33,7 @@ struct rvm_process *rvm_process_get(struct rvm_log *log, struct mm_struct *mm)
 		return NULL;
 	INIT_LIST_HEAD(&process->regions);
 	INIT_LIST_HEAD(&process->areas);
+	INIT_LIST_HEAD(&process->hot);
 	mmgrab(mm);
 	process->mm = mm;
 	process->pid = get_pid(task_tgid(current));
@@ -52,20 +53,24 @@ void rvm_process_put(struct rvm_process *process)
 	kfree(process);
 }
 
-struct rvm_region *rvm_process_region(struct rvm_process *process, u64 address, u64 length)
+struct rvm_region *rvm_process_find(struct rvm_process *process, u64 address, u64 length)
 {
 	struct rvm_region *region;
 
-	list_for_each_entry(region, &process->regions, node) {
-		if (address < region->start || address >= region->end)
-			continue;
-		if (length > region->end - address || !region->writable)
-			return NULL;
-		if (!list_is_first(&region->node, &process->regions))
-			list_move(&region->node, &process->regions);
-		return region;
-	}
+	list_for_each_entry(region, &process->regions, node)
+		if (address >= region->start && address < region->end)
+			return length <= region->end - address && region->writable &&
+			       !(region->tracking & RVM_SEGMENT_TRACKED) ? region : NULL;
 	return NULL;
+}
+
+struct rvm_region *rvm_process_region(struct rvm_process *process, u64 address, u64 length)
+{
+	struct rvm_region *region = rvm_process_find(process, address, length);
+
+	if (region && !list_is_first(&region->node, &process->regions))
+		list_move(&region->node, &process->regions);
+	return region;
 }
 
 /* --- entries ------------------------------------------------------------ */
@@ -245,6 +250,11 @@ int rvm_area_abort(struct rvm_log *log, u32 id)
 		undo(area, NULL, false);
 		rvm_area_reset(area);
 		log->aborts++;
+		if (rvm_tracking_owns(area)) {
+			rvm_tracking_undo(area->process);
+			if (rvm_tracking_end(area))
+				rvm_tracking_cool(log, area->process);
+		}
 	}
 	mutex_unlock(&log->commit_lock);
 	return area ? 0 : -ENOENT;
@@ -284,9 +294,8 @@ u32 rvm_pieces_sort(struct rvm_piece *pieces, u32 n)
 	return last - pieces + 1;
 }
 
-/* The first of the sorted pieces that ends behind this place. */
-static u32 find_piece(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment,
-		      u64 offset)
+u32 rvm_pieces_find(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment,
+		    u64 offset)
 {
 	u32 low = 0;
 
@@ -320,7 +329,7 @@ static void patch_entry(struct rvm_entries *entries, u32 i, struct rvm_process *
 		return;
 	first = rvm_region_offset(region, entry.address);
 	last = first + entry.length;
-	for (p = find_piece(pieces, n, region->segment, first); p < n; p++) {
+	for (p = rvm_pieces_find(pieces, n, region->segment, first); p < n; p++) {
 		const struct rvm_piece *piece = &pieces[p];
 		u64 start = max(piece_start(piece), first);
 		u64 end = min(piece_start(piece) + piece->length, last);
@@ -463,11 +472,13 @@ static void rvm_area_vma_close(struct vm_area_struct *vma)
 	mutex_lock(&log->commit_lock);
 	last = !--area->maps;
 	if (last) {
+		log->undone += rvm_area_open(area) || rvm_tracking_owns(area);
 		if (rvm_area_open(area)) {
 			undo(area, NULL, true);
 			rvm_area_reset(area);
-			log->undone++;
 		}
+		if (rvm_tracking_owns(area))
+			rvm_tracking_abandon(area);
 		xa_erase(&log->area_ids, area->id);
 		list_del(&area->node);
 		list_del(&area->process_node);
@@ -521,6 +532,7 @@ static int enter_area(struct rvm_area *area, struct mm_struct *mm)
 		goto out;
 	}
 	area->process = process;
+	area->shared->hot = process->hot_count;
 	process->area_count++;
 	list_add_tail(&area->process_node, &process->areas);
 	list_add_tail(&area->node, &log->areas);

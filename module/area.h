@@ -11,10 +11,12 @@
 #include "uapi/linux/rvm.h"
 
 #include "module/memory.h"
+#include "module/tracking.h"
 
 struct rvm_log;
 struct rvm_region;
 struct rvm_image;
+struct rvm_segment;
 
 /* Module parameter. */
 extern unsigned int rvm_max_areas;
@@ -28,6 +30,13 @@ struct rvm_process {
 	unsigned int area_count;
 	struct list_head regions;	/* the last one hit comes first */
 	struct list_head areas;
+
+	/* module/tracking.c's */
+	struct list_head hot;		/* images of pages that it owns; to be protected soon, first */
+	unsigned int hot_count;
+	unsigned int checked;		/* regions */
+	u64 reached;			/* by the search for a deadlock of this number */
+	struct rvm_findings strays;	/* to be told by the next BEGIN */
 };
 
 /*
@@ -74,11 +83,21 @@ static inline unsigned long rvm_pieces_pages(u32 room)
 /* Sort pieces, and join those of the same bytes: how many it makes. */
 u32 rvm_pieces_sort(struct rvm_piece *pieces, u32 n);
 
+/* The first of the sorted pieces that ends behind this place. */
+u32 rvm_pieces_find(const struct rvm_piece *pieces, u32 n, struct rvm_segment *segment,
+		    u64 offset);
+
 /* --- processes, under commit_lock --- */
 struct rvm_process *rvm_process_get(struct rvm_log *log, struct mm_struct *mm);
 void rvm_process_put(struct rvm_process *process);
 
-/* The region of the process that holds all of [address, address + length), mapped for writing. */
+/*
+ * The region of the process that holds all of [address, address + length), mapped
+ * for writing and not tracked.
+ */
+struct rvm_region *rvm_process_find(struct rvm_process *process, u64 address, u64 length);
+
+/* The same, and it will be found sooner. */
 struct rvm_region *rvm_process_region(struct rvm_process *process, u64 address, u64 length);
 
 /* --- areas --- */

@@ -7,6 +7,7 @@
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
+#include "core/diff.h"
 #include "module/area.h"
 #include "module/coalesce.h"
 #include "module/commit.h"
@@ -14,13 +15,24 @@
 #include "module/log.h"
 #include "module/segment.h"
 #include "module/trace.h"
+#include "module/tracking.h"
 #include "module/truncate.h"
 
 /* What a transaction comes to: its pieces are in area->pieces, as far as there's room. */
 struct total {
 	u32 pieces;
 	u64 bytes;		/* of the whole record */
+	bool tracked;		/* what the process changed in tracked regions is part of it */
 };
+
+static void add_piece(struct rvm_area *area, struct rvm_image *image, u32 at, u32 n,
+		      struct total *total)
+{
+	if (total->pieces < area->pieces_room)
+		area->pieces[total->pieces] = (struct rvm_piece) { image, at, n };
+	total->pieces++;
+	total->bytes += rvm_range_size(n);
+}
 
 /*
  * The pages of one declared range that have been stored to.  A page without an
@@ -34,17 +46,13 @@ static void add_pieces(struct rvm_area *area, struct rvm_region *region,
 	struct rvm_image *image;
 
 	while (offset < end) {
-		u32 at, n;
+		u32 n;
 
 		image = rvm_image_find(&region->segment->images, &offset, end);
 		if (!image)
 			break;
-		at = offset_in_page(offset);
-		n = min_t(u64, end - offset, PAGE_SIZE - at);
-		if (total->pieces < area->pieces_room)
-			area->pieces[total->pieces] = (struct rvm_piece) { image, at, n };
-		total->pieces++;
-		total->bytes += rvm_range_size(n);
+		n = min_t(u64, end - offset, PAGE_SIZE - offset_in_page(offset));
+		add_piece(area, image, offset_in_page(offset), n, total);
 		offset += n;
 	}
 }
@@ -74,6 +82,40 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 	return 0;
 }
 
+/* What a page that the process owns has changed in, or all of it. */
+static void add_changed(struct rvm_area *area, struct rvm_image *image, struct total *total)
+{
+	void *committed = rvm_image_committed(image), *current_page = rvm_image_current(image);
+	u32 size = rvm_image_length(image), at, length;
+
+	at = rvm_diff_next(committed, current_page, 0, size, RVM_DIFF_GAP, &length);
+	image->changed = at < size;
+	if (image->whole && at < size) {
+		add_piece(area, image, 0, size, total);
+		return;
+	}
+	while (at < size) {
+		add_piece(area, image, at, length, total);
+		at = rvm_diff_next(committed, current_page, at + length, size, RVM_DIFF_GAP,
+				   &length);
+	}
+}
+
+static int add_tracked(struct rvm_area *area, struct total *total)
+{
+	struct rvm_image *image;
+
+	list_for_each_entry(image, &area->process->hot, hot) {
+		add_changed(area, image, total);
+		if (total->bytes > RVM_RECORD_MAX)
+			return -EFBIG;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
 /* Check what was declared, and break it into pieces. */
 static int take_stock(struct rvm_area *area, struct total *total)
 {
@@ -84,6 +126,12 @@ static int take_stock(struct rvm_area *area, struct total *total)
 
 	total->pieces = 0;
 	total->bytes = RVM_RECORD_MIN;
+	total->tracked = rvm_tracking_owns(area);
+	if (total->tracked) {
+		ret = add_tracked(area, total);
+		if (ret)
+			return ret;
+	}
 	list_for_each_entry(spilled, &area->spilled, node) {
 		ret = add_entries(area, spilled->base, spilled->used, total);
 		if (ret)
@@ -169,10 +217,24 @@ static int make_ring_room(struct rvm_log *log, u64 size)
 	return ret ? ret : -EAGAIN;
 }
 
-/* One try, under commit_lock. */
-static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *total, u64 *sequence,
-		      u64 *position)
+/* Sorted, and without what was declared twice. */
+static void sort_pieces(struct rvm_area *area, struct total *total)
 {
+	u32 i;
+
+	if (!total->pieces)
+		return;
+	total->pieces = rvm_pieces_sort(area->pieces, total->pieces);
+	total->bytes = RVM_RECORD_MIN;
+	for (i = 0; i < total->pieces; i++)
+		total->bytes += rvm_range_size(area->pieces[i].length);
+}
+
+/* One try, under commit_lock. */
+static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *total, u64 *sequence,
+		      u64 *position, struct rvm_findings *findings)
+{
+	bool flush = flags & RVM_COMMIT_FLUSH;
 	struct rvm_area *area = rvm_area_find(log, id);
 	u64 head, need;
 	bool coalesce;
@@ -205,6 +267,13 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *tot
 	if (!rvm_log_fits_ring(log, need))
 		return make_ring_room(log, need);
 
+	if (area->process->checked) {
+		sort_pieces(area, total);
+		rvm_check(area, total->pieces, !(flags & RVM_COMMIT_CHECKED), findings);
+		if (flags & RVM_COMMIT_CHECKED && findings->count)
+			return -EUCLEAN;
+	}
+
 	*sequence = log->sequence;
 	if (total->pieces) {
 		if (coalesce)
@@ -219,21 +288,26 @@ static int try_commit(struct rvm_log *log, u32 id, bool flush, struct total *tot
 		log->flush_commits++;
 		*position = rvm_log_seal(log);
 	}
+	if (total->tracked && rvm_tracking_end(area))
+		rvm_tracking_cool(log, area->process);
 	return 0;
 }
 
-int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence)
+int rvm_commit(struct rvm_log *log, u32 area, u32 flags, u64 *sequence,
+	       struct rvm_findings *findings)
 {
+	bool flush = flags & RVM_COMMIT_FLUSH;
 	u64 position = 0, began = rvm_trace_begin(trace_rvm_commit_enabled());
 	struct total total = { };
 	int ret;
 
+	*sequence = 0;
+	findings->count = 0;
 	if (!READ_ONCE(log->recovered))
 		return -EAGAIN;
-	*sequence = 0;
 	mutex_lock(&log->commit_lock);
 	do {
-		ret = try_commit(log, area, flush, &total, sequence, &position);
+		ret = try_commit(log, area, flags, &total, sequence, &position, findings);
 	} while (ret == -EAGAIN);
 	mutex_unlock(&log->commit_lock);
 	if (!ret && flush)

@@ -41,6 +41,7 @@ static inline void rvm_commit_append(struct rvm_log *log, const struct rvm_piece
 		rvm_log_append(log, &zero, padding);
 }
 
-int rvm_commit(struct rvm_log *log, u32 area, bool flush, u64 *sequence);
+int rvm_commit(struct rvm_log *log, u32 area, u32 flags, u64 *sequence,
+	       struct rvm_findings *findings);
 
 #endif

@@ -9,6 +9,7 @@
 #include "module/image.h"
 #include "module/log.h"
 #include "module/segment.h"
+#include "module/tracking.h"
 
 /* The write hook can have truncation free some; only recovery needs it here and now. */
 static gfp_t gfp_for(enum rvm_memory_use use)
@@ -39,6 +40,10 @@ struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *foli
 	image->first = RVM_NOWHERE;
 	image->writing = RVM_NOWHERE;
 	image->cold = false;
+	INIT_LIST_HEAD(&image->hot);
+	image->owner = NULL;
+	image->changed = false;
+	image->told = NULL;
 	copy_page(rvm_image_committed(image), rvm_image_current(image));
 	if (xa_reserve(&segment->images, folio->index, gfp_for(use)))
 		goto err_page;
@@ -61,6 +66,13 @@ err_charge:
 	return NULL;
 }
 
+u32 rvm_image_length(const struct rvm_image *image)
+{
+	u64 left = READ_ONCE(image->segment->size) - ((u64)image->index << PAGE_SHIFT);
+
+	return min_t(u64, left, PAGE_SIZE);
+}
+
 void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence)
 {
 	struct rvm_log *log = image->segment->log;
@@ -79,12 +91,16 @@ static void drop(struct rvm_image *image)
 {
 	struct rvm_log *log = image->segment->log;
 
+	if (!list_empty(&image->hot))
+		rvm_tracking_drop(image);
 	xa_erase(&image->segment->images, image->index);
 	spin_lock(&log->list_lock);
 	list_del(&image->node);
 	image->segment->image_count--;
 	spin_unlock(&log->list_lock);
 	folio_put(image->folio);
+	if (image->told)
+		__free_page(image->told);
 	__free_page(image->page);
 	kfree(image);
 	rvm_memory_uncharge(log, RVM_IMAGE_PAGES);

@@ -20,6 +20,7 @@
 
 #include "module/memory.h"
 
+struct rvm_process;
 struct rvm_segment;
 
 #define RVM_NOWHERE	U64_MAX		/* a position in the log that is none */
@@ -37,6 +38,16 @@ struct rvm_image {
 
 	/* The same, of what truncation is writing to the segment. */
 	u64 writing, writing_sequence;
+
+	/* module/tracking.c's and check.c's, commit_lock */
+	struct list_head hot;		/* owner->hot or segment->hot, or empty */
+	struct rvm_process *owner;	/* of a tracked page, or NULL */
+	bool whole;			/* all of it is logged */
+	bool strict;
+	bool changed;			/* by the transaction that is being committed */
+	bool cooling;			/* to be write-protected */
+	u8 quiet;			/* so many transactions have left it alone */
+	struct page *told;		/* as it was when a check last told of it, or NULL */
 };
 
 static inline void *rvm_image_committed(struct rvm_image *image)
@@ -49,6 +60,9 @@ static inline void *rvm_image_current(struct rvm_image *image)
 	/* Where memory is sparse it's found by the folio's flags: by those that never change. */
 	return data_race(folio_address(image->folio));
 }
+
+/* Bytes of the page that are the segment's: the last may be a part of one. */
+u32 rvm_image_length(const struct rvm_image *image);
 
 /*
  * The image of a locked, uptodate folio of the segment: found or made.  NULL: no

@@ -541,6 +541,8 @@ static struct rvm_log *alloc_log(struct inode *key)
 	INIT_LIST_HEAD(&log->segments);
 	INIT_LIST_HEAD(&log->processes);
 	INIT_LIST_HEAD(&log->areas);
+	INIT_LIST_HEAD(&log->waits);
+	init_waitqueue_head(&log->turn);
 	INIT_LIST_HEAD(&log->logged);
 	INIT_LIST_HEAD(&log->loose);
 	xa_init(&log->waiting);

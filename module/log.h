@@ -91,6 +91,10 @@ struct rvm_log {
 	struct rvm_coalesce coalesce;	/* commits that will be the next record */
 	struct list_head processes;
 	struct list_head areas;
+	struct list_head waits;		/* module/tracking.c: stores that wait for a page */
+	u64 turns;			/* transactions that ended while some did; read without */
+	wait_queue_head_t turn;		/* it has changed */
+	u64 search;			/* for a deadlock: its number */
 	struct xarray area_ids, region_ids;
 
 	/*
@@ -127,6 +131,7 @@ struct rvm_log {
 	u64 status_writes, status_bytes;			/* truncate_lock */
 	u64 segment_writes, segment_flushes, segment_bytes;	/* truncate_lock */
 	u64 commits, flush_commits, aborts, undone;		/* commit_lock */
+	u64 undeclared, page_waits;				/* commit_lock */
 	u64 truncations, recovered_records;			/* truncate_lock, attach_lock */
 	atomic_long_t write_faults, pages_read;
 };

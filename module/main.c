@@ -17,6 +17,7 @@
 #include "module/recover.h"
 #include "module/segment.h"
 #include "module/stat.h"
+#include "module/tracking.h"
 #include "module/truncate.h"
 
 unsigned int rvm_ring_kib = 1024;
@@ -47,17 +48,20 @@ static int attach_segment(struct rvm_log *log, void __user *user)
 	struct file *file = ERR_PTR(-EINVAL);
 	u64 size = 0;
 	char *name;
-	int fd, ret = COPY_ARGUMENT(a, user, 0);
+	int fd, ret = COPY_ARGUMENT(a, user, RVM_SEGMENT_CHECK | RVM_SEGMENT_TRACKED |
+				    RVM_SEGMENT_STRICT);
 
 	if (ret)
 		return ret;
+	if (!rvm_tracking_valid(a.flags))
+		return -EINVAL;
 	if (!a.name_length || a.name_length > RVM_NAME_MAX)
 		return -ENAMETOOLONG;
 	name = memdup_user(u64_to_user_ptr(a.name), a.name_length);
 	if (IS_ERR(name))
 		return PTR_ERR(name);
 	if (name[0] == '/' && !memchr(name, 0, a.name_length))
-		file = rvm_segment_attach(log, a.fd, name, a.name_length, &size);
+		file = rvm_segment_attach(log, a.fd, name, a.name_length, a.flags, &size);
 	kfree(name);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
@@ -151,23 +155,50 @@ static int recover(struct rvm_log *log, void __user *user)
 	return ret;
 }
 
+static int tell(const struct rvm_findings *findings, u64 to, u32 room, u64 __user *count)
+{
+	size_t n = min_t(u64, findings->count, room);
+
+	if (put_user(findings->count, count) ||
+	    copy_to_user(u64_to_user_ptr(to), findings->found, n * sizeof(findings->found[0])))
+		return -EFAULT;
+	return 0;
+}
+
 static int commit(struct rvm_log *log, void __user *user)
 {
 	struct rvm_ioc_commit __user *to = user;
+	struct rvm_findings findings;
 	struct rvm_ioc_commit a;
-	int ret = COPY_ARGUMENT(a, user, RVM_COMMIT_FLUSH);
+	int ret = COPY_ARGUMENT(a, user, RVM_COMMIT_FLUSH | RVM_COMMIT_CHECKED);
 
 	if (ret)
 		return ret;
-	if (a.reserved)
+	if (a.room > RVM_FOUND_MAX)
 		return -EINVAL;
 	/* Can the sequence be told?  Afterwards it is too late for an error. */
 	if (put_user(a.sequence, &to->sequence))
 		return -EFAULT;
-	ret = rvm_commit(log, a.area, a.flags & RVM_COMMIT_FLUSH, &a.sequence);
+	ret = rvm_commit(log, a.area, a.flags, &a.sequence, &findings);
+	(void)tell(&findings, a.found, a.room, &to->count);
 	if (!ret)
 		(void)put_user(a.sequence, &to->sequence);
 	return ret;
+}
+
+static int begin(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_begin __user *to = user;
+	struct rvm_findings findings;
+	struct rvm_ioc_begin a;
+	int ret = COPY_ARGUMENT(a, user, 0);
+
+	if (ret)
+		return ret;
+	if (a.room > RVM_FOUND_MAX)
+		return -EINVAL;
+	ret = rvm_tracking_begin(log, a.area, &findings);
+	return ret ? ret : tell(&findings, a.found, a.room, &to->count);
 }
 
 static int area_operation(struct rvm_log *log, void __user *user,
@@ -244,6 +275,8 @@ static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long
 	switch (command) {
 	case RVM_IOC_COMMIT:
 		return commit(log, user);
+	case RVM_IOC_BEGIN:
+		return begin(log, user);
 	case RVM_IOC_ABORT:
 		return area_operation(log, user, rvm_area_abort);
 	case RVM_IOC_SPILL:

@@ -15,6 +15,7 @@
 #include "module/log.h"
 #include "module/segment.h"
 #include "module/trace.h"
+#include "module/tracking.h"
 
 #define RVM_FS_MAGIC	0x52564d21	/* "RVM!" */
 
@@ -150,23 +151,42 @@ static const struct address_space_operations rvm_segment_aops = {
 
 /* --- regions ------------------------------------------------------------ */
 
+/* Not yet: the next try comes to rvm_region_fault(), which can wait. */
+static vm_fault_t refuse_store(struct rvm_segment *segment, struct folio *folio)
+{
+	loff_t offset = folio_pos(folio);
+
+	folio_unlock(folio);
+	unmap_mapping_range(segment->inode->i_mapping, offset, PAGE_SIZE, 0);
+	return VM_FAULT_NOPAGE;
+}
+
 /* The write hook: no store to a page before it has a committed image. */
 static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 {
 	struct rvm_region *region = vmf->vma->vm_private_data;
 	struct folio *folio = page_folio(vmf->page);
+	struct rvm_image *image;
+	vm_fault_t ret;
 
 	folio_lock(folio);
 	if (folio->mapping != region->segment->inode->i_mapping) {
 		folio_unlock(folio);
 		return VM_FAULT_NOPAGE;
 	}
-	if (!rvm_image_make(region->segment, folio, RVM_MEMORY_STORE)) {
-		folio_unlock(folio);
-		/* The next try comes to rvm_region_fault(), which can wait for memory. */
-		unmap_mapping_range(region->segment->inode->i_mapping, folio_pos(folio), PAGE_SIZE,
-				    0);
-		return VM_FAULT_NOPAGE;
+	image = rvm_image_make(region->segment, folio, RVM_MEMORY_STORE);
+	if (!image)
+		return refuse_store(region->segment, folio);
+	/* Pairs with the barrier where checking begins. */
+	smp_mb();
+	if (READ_ONCE(region->segment->tracked) || READ_ONCE(region->segment->checked)) {
+		ret = rvm_tracking_store(region, image);
+		if (ret == VM_FAULT_NOPAGE)
+			return refuse_store(region->segment, folio);
+		if (ret) {
+			folio_unlock(folio);
+			return ret;
+		}
 	}
 	folio_mark_dirty(folio);
 	atomic_long_inc(&region->segment->write_faults);
@@ -178,8 +198,12 @@ static vm_fault_t rvm_region_page_mkwrite(struct vm_fault *vmf)
 static vm_fault_t rvm_region_fault(struct vm_fault *vmf)
 {
 	struct rvm_region *region = vmf->vma->vm_private_data;
-	vm_fault_t ret = rvm_memory_fault(region->segment, vmf);
+	vm_fault_t ret = 0;
 
+	if (vmf->flags & FAULT_FLAG_WRITE && region->tracking & RVM_SEGMENT_TRACKED)
+		ret = rvm_tracking_fault(region, vmf);
+	if (!ret)
+		ret = rvm_memory_fault(region->segment, vmf);
 	return ret ? ret : filemap_fault(vmf);
 }
 
@@ -248,6 +272,7 @@ static void rvm_region_close(struct vm_area_struct *vma)
 		list_del(&region->segment_node);
 		forget_uncommitted(region);
 		list_del(&region->node);
+		rvm_tracking_close(region);
 		xa_erase(&log->region_ids, region->id);
 		region->segment->region_count--;
 		rvm_process_put(region->process);
@@ -288,14 +313,21 @@ static int enter_region(struct rvm_region *region, struct mm_struct *mm)
 		return -ENOMEM;
 	ret = xa_alloc(&segment->log->region_ids, &region->id, region, xa_limit_31b,
 		       GFP_KERNEL_ACCOUNT);
+	if (ret)
+		goto err;
+	ret = rvm_tracking_open(region);
 	if (ret) {
-		rvm_process_put(region->process);
-		return ret;
+		xa_erase(&segment->log->region_ids, region->id);
+		goto err;
 	}
 	list_add(&region->node, &region->process->regions);
 	list_add(&region->segment_node, &segment->regions);
 	segment->region_count++;
 	return 0;
+
+err:
+	rvm_process_put(region->process);
+	return ret;
 }
 
 static int rvm_segment_mmap(struct file *file, struct vm_area_struct *vma)
@@ -320,6 +352,8 @@ static int rvm_segment_mmap(struct file *file, struct vm_area_struct *vma)
 	region->end = vma->vm_end;
 	region->index = vma->vm_pgoff;
 	region->writable = vma->vm_flags & VM_MAYWRITE;
+	/* What can't be stored to has nothing to find. */
+	region->tracking = region->writable ? (uintptr_t)file->private_data : 0;
 	region->maps = 1;
 
 	mutex_lock(&log->commit_lock);
@@ -512,6 +546,7 @@ static struct rvm_segment *find_or_open(struct rvm_log *log, struct file *theirs
 	segment->log = log;
 	xa_init(&segment->images);
 	INIT_LIST_HEAD(&segment->regions);
+	INIT_LIST_HEAD(&segment->hot);
 	ret = rvm_file_open(&segment->file, theirs, writable);
 	if (ret)
 		goto err_segment;
@@ -543,7 +578,7 @@ err_segment:
 }
 
 /* What a descriptor refers to: counts as a user of the segment and the log. */
-static struct file *make_file(struct rvm_segment *segment, bool writable)
+static struct file *make_file(struct rvm_segment *segment, bool writable, u32 tracking)
 {
 	struct file *file;
 
@@ -556,6 +591,7 @@ static struct file *make_file(struct rvm_segment *segment, bool writable)
 		iput(segment->inode);
 		return file;
 	}
+	file->private_data = (void *)(uintptr_t)tracking;
 	/* As much as its device or file system would read ahead, were the file mapped itself. */
 	file->f_ra.ra_pages = segment->file.file->f_ra.ra_pages;
 	segment->descriptors++;
@@ -564,7 +600,7 @@ static struct file *make_file(struct rvm_segment *segment, bool writable)
 }
 
 struct file *rvm_segment_attach(struct rvm_log *log, int fd, const char *name, u32 name_length,
-				u64 *size)
+				u32 tracking, u64 *size)
 {
 	struct file *theirs = rvm_file_get(fd), *file;
 	struct rvm_segment *segment;
@@ -584,7 +620,7 @@ struct file *rvm_segment_attach(struct rvm_log *log, int fd, const char *name, u
 		file = ERR_CAST(segment);
 	} else {
 		*size = segment->size;
-		file = make_file(segment, writable);
+		file = make_file(segment, writable, tracking);
 		if (IS_ERR(file))
 			rvm_segment_detach_unused(log);
 	}

@@ -32,6 +32,9 @@ struct rvm_segment {
 	unsigned long image_count;	/* list_lock */
 	struct list_head regions;	/* commit_lock */
 	unsigned int region_count;	/* commit_lock */
+	/* Writable regions of each kind; commit_lock, read without. */
+	unsigned int tracked, checked, declared;
+	struct list_head hot;		/* commit_lock: images to check, if there are checked ones */
 
 	unsigned long pages_written;	/* truncate_lock */
 	atomic_long_t write_faults, pages_read;
@@ -47,6 +50,7 @@ struct rvm_region {
 	unsigned long start, end;	/* addresses */
 	pgoff_t index;			/* of the first page */
 	bool writable;
+	u32 tracking;			/* RVM_SEGMENT_* */
 	unsigned int maps;		/* vmas: mremap makes a second for a moment */
 };
 
@@ -56,9 +60,12 @@ static inline u64 rvm_region_offset(const struct rvm_region *region, unsigned lo
 	return ((u64)region->index << PAGE_SHIFT) + (address - region->start);
 }
 
-/* Attach the caller's fd under a name: a file of ours, for a descriptor. */
+/*
+ * Attach the caller's fd under a name: a file of ours, for a descriptor by which
+ * regions with this tracking are mapped.
+ */
 struct file *rvm_segment_attach(struct rvm_log *log, int fd, const char *name, u32 name_length,
-				u64 *size);
+				u32 tracking, u64 *size);
 
 /* The attached segment with this id, or NULL.  Under attach_lock. */
 struct rvm_segment *rvm_segment_find(struct rvm_log *log, u32 id);

@@ -179,6 +179,26 @@ TRACE_EVENT(rvm_memory_wait,
 	TP_printk(RVM_LOG_FORMAT "system=%d ns=%llu", RVM_LOG_PRINT, __entry->system, __entry->ns)
 );
 
+/* A store has waited for a page that another process's transaction has changed. */
+TRACE_EVENT(rvm_page_wait,
+	TP_PROTO(struct rvm_segment *segment, pgoff_t page, u64 began),
+	TP_ARGS(segment, page, began),
+	TP_STRUCT__entry(
+		RVM_LOG_FIELDS
+		__field(u32, segment)
+		__field(u64, page)
+		__field(u64, ns)
+	),
+	TP_fast_assign(
+		RVM_LOG_ASSIGN(segment->log);
+		__entry->segment = segment->id;
+		__entry->page = page;
+		__entry->ns = rvm_trace_since(began);
+	),
+	TP_printk(RVM_LOG_FORMAT "segment=%u page=%llu ns=%llu", RVM_LOG_PRINT, __entry->segment,
+		  __entry->page, __entry->ns)
+);
+
 /* used: bytes of the log that are not free after it. */
 TRACE_EVENT(rvm_truncate,
 	TP_PROTO(struct rvm_log *log, unsigned int pages, u64 used, u64 began, int ret),

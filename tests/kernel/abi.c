@@ -33,7 +33,7 @@ FIXTURE_TEARDOWN(rvm)
 static const unsigned long commands[] = {
 	RVM_IOC_ATTACH_LOG, RVM_IOC_DICTIONARY, RVM_IOC_ATTACH_SEGMENT, RVM_IOC_RECOVER,
 	RVM_IOC_COMMIT, RVM_IOC_ABORT, RVM_IOC_SPILL, RVM_IOC_FLUSH, RVM_IOC_TRUNCATE,
-	RVM_IOC_SET_OPTIONS, RVM_IOC_QUERY,
+	RVM_IOC_SET_OPTIONS, RVM_IOC_QUERY, RVM_IOC_BEGIN,
 };
 
 static int fd_for(const FIXTURE_DATA(rvm) *self, unsigned long command)
@@ -72,7 +72,8 @@ TEST_F(rvm, unknown_ioctls)
 /* How many flags it knows: the lowest bits. */
 static unsigned int flags_of(unsigned long command)
 {
-	return command == RVM_IOC_COMMIT ? 1 : command == RVM_IOC_SET_OPTIONS ? 4 : 0;
+	return command == RVM_IOC_COMMIT ? 2 : command == RVM_IOC_SET_OPTIONS ||
+	       command == RVM_IOC_ATTACH_SEGMENT ? 4 : 0;
 }
 
 TEST_F(rvm, sizes_and_flags)
@@ -104,7 +105,7 @@ TEST_F(rvm, reserved_fields)
 {
 	struct rvm_ioc_attach_log log = { .size = sizeof(log), .fd = -1, .reserved = 1 };
 	struct rvm_ioc_commit c = {
-		.size = sizeof(c), .area = self->w.area->area, .reserved = 1,
+		.size = sizeof(c), .area = self->w.area->area, .room = RVM_FOUND_MAX + 1,
 	};
 	struct rvm_ioc_area area = {
 		.size = sizeof(area), .area = self->w.area->area, .reserved = 1u << 31,
@@ -175,6 +176,14 @@ TEST_F(rvm, read_only_arguments)
 	FAILS(EFAULT, ioctl(self->w.log, RVM_IOC_ATTACH_SEGMENT, page));
 	WORKS(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
 	close(file);
+
+	memset(page, 0, PAGE);
+	a = page;
+	a[0] = sizeof(struct rvm_ioc_begin);
+	a[2] = self->w.area->area;
+	WORKS(mprotect(page, PAGE, PROT_READ));
+	FAILS(EFAULT, ioctl(self->w.log, RVM_IOC_BEGIN, page));
+	WORKS(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
 
 	/* The sequence could not be told: there is no commit. */
 	set(self->w.area, self->w.memory, 7, 100);

@@ -93,6 +93,26 @@ struct rvm_ioc_segment_name {
  * absolute name.  If fd is open for reading only, so are regions mapped through
  * the descriptor.  Returns a new segment descriptor (close-on-exec).
  *
+ * The flags say how changes are found in regions that are mapped through the
+ * descriptor, at most one of
+ *
+ * (none)		by the entries of an area, and nothing else is committed
+ * RVM_SEGMENT_CHECK	the same, and COMMIT looks for changes that no entry declares
+ * RVM_SEGMENT_DIFF	by page faults, and comparing pages with their committed
+ *	images: what a transaction changed is what differs.  Such a region is
+ *	tracked.  An entry in it is EFAULT at COMMIT.
+ * RVM_SEGMENT_PAGES	the same, and the whole of a changed page is committed
+ *
+ * and with the last two RVM_SEGMENT_STRICT: pages are write-protected at the end
+ * of each transaction.  Without it pages that were stored to lately, the hot ones,
+ * stay writable, and are compared.
+ *
+ * In tracked regions a page belongs to one process at a time.  Another that stores to
+ * it waits until that one's transaction has ended; if that waits for a page of the
+ * first, it is a SIGBUS (EFAULT in a system call), and so it is if a system call's
+ * store has waited for 5 seconds.  All writable regions of a segment are tracked
+ * or none: else mmap is EBUSY.  Flags have no effect on one that can't be written.
+ *
  * EBADF	fd is not open for reading
  * EINVAL	no regular file or block device, empty, or a name that is not absolute
  * ENAMETOOLONG	name of 0 or more than 4095 bytes
@@ -104,12 +124,46 @@ struct rvm_ioc_segment_name {
  */
 struct rvm_ioc_attach_segment {
 	__u32 size;
-	__u32 flags;		/* 0 */
+	__u32 flags;		/* RVM_SEGMENT_* */
 	__s32 fd;
 	__u32 name_length;
 	__u64 name;		/* address */
 	__u64 length;		/* out: of the segment, bytes */
 };
+
+#define RVM_SEGMENT_CHECK	(1u << 0)
+#define RVM_SEGMENT_DIFF	(1u << 1)
+#define RVM_SEGMENT_PAGES	(1u << 2)
+#define RVM_SEGMENT_STRICT	(1u << 3)
+
+/* Bytes of a region that changed and should not have. */
+struct rvm_ioc_found {
+	__u64 address;
+	__u64 length;
+};
+
+/*
+ * BEGIN, on a log: a transaction that is going to store to tracked regions
+ * begins in area `area`, which is empty and not `open`.  What was stored to hot
+ * pages of this process outside of any transaction is put back, and told:
+ * the first `room` runs of bytes in the array at `found`; `count` becomes how
+ * many there were.  It is needed only if the area's `hot` is not 0.
+ *
+ * ENOENT	no such area in this address space
+ * EBUSY	a transaction is open in it
+ * EINVAL	room of more than RVM_FOUND_MAX
+ * EFAULT	this structure or the array can't be written
+ */
+struct rvm_ioc_begin {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u32 area;
+	__u32 room;
+	__u64 found;		/* address */
+	__u64 count;		/* out */
+};
+
+#define RVM_FOUND_MAX		32
 
 /*
  * RECOVER, on a log: apply what the attach found in it to the segments that
@@ -132,6 +186,12 @@ struct rvm_ioc_recover {
  * machine after the next flush.  On success the area is empty; on EIO it may be,
  * and who knows whether the commit took place; after any other error it did not.
  *
+ * If the area is `open`, what its process changed in tracked regions is part of it.
+ * Changes in checked regions of this process that no area declares are told as
+ * by BEGIN; each once, unless its bytes change again.  With RVM_COMMIT_CHECKED the
+ * commit does not take place if there are any (EUCLEAN), and they are told again
+ * by the next.
+ *
  * `sequence` is written back unchanged before the commit, so that memory that
  * can't be written is found in time.  If it goes away during the call, the
  * commit is a success all the same, and its sequence is not told.
@@ -147,22 +207,27 @@ struct rvm_ioc_recover {
  *		full and truncation lacks memory to free it; it stays open
  * ENOSPC	the log is full, and truncation can't free it: a segment can't be
  *		written (its error is in the kernel log) or is missing; it stays open
+ * EUCLEAN	RVM_COMMIT_CHECKED, and there are undeclared changes; it stays open
  */
 struct rvm_ioc_commit {
 	__u32 size;
 	__u32 flags;		/* RVM_COMMIT_* */
 	__u32 area;
-	__u32 reserved;		/* 0 */
+	__u32 room;		/* for findings */
 	__u64 sequence;		/* out: the commit's place in the commit order */
+	__u64 found;		/* address of struct rvm_ioc_found[room] */
+	__u64 count;		/* out: of findings, also if they exceed room */
 };
 
 #define RVM_COMMIT_FLUSH	(1u << 0)
+#define RVM_COMMIT_CHECKED	(1u << 1)
 
 /*
  * ABORT, on a log: undo the transaction in the area, latest entry first:
  * entries with saved bytes get them back, unless another transaction committed
  * the bytes since: then they take the committed value.  Entries without
- * (no_restore) leave memory as it is.  The area is empty afterwards.
+ * (no_restore) leave memory as it is.  If the area is `open`, pages of tracked
+ * regions take their committed bytes.  The area is empty afterwards.
  *
  * SPILL, on a log: move the area's entries to kernel memory, to make room for
  * more of the same transaction.  ENOMEM; EFBIG if it exceeds the log.
@@ -263,13 +328,20 @@ struct rvm_ioc_query {
 #define RVM_IOC_TRUNCATE	_IOW(RVM_IOC_TYPE, 0x88, struct rvm_ioc_log)
 #define RVM_IOC_SET_OPTIONS	_IOW(RVM_IOC_TYPE, 0x89, struct rvm_ioc_options)
 #define RVM_IOC_QUERY		_IOWR(RVM_IOC_TYPE, 0x8a, struct rvm_ioc_query)
+#define RVM_IOC_BEGIN		_IOWR(RVM_IOC_TYPE, 0x8b, struct rvm_ioc_begin)
 
 /*
  * An area: mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0),
  * length whole pages, RVM_AREA_MIN..RVM_AREA_MAX.  One open transaction at a
  * time; a process maps as many as it has transactions open at once, and uses
  * them again.  The kernel writes `area` and `room` when it is mapped and sets
- * `used` to 0 when a transaction ends.
+ * `used` and `open` to 0 when a transaction ends.
+ *
+ * A transaction that stores to tracked regions begins when the process sets
+ * `open` to 1, before its first store to them; one area of a process can be open.  While
+ * `hot` is 0 no page of the process's tracked regions is writable: then BEGIN has
+ * nothing to look for, and a transaction without entries has changed nothing, and
+ * ends by setting `open` to 0.
  */
 #define RVM_AREA_MIN	4096
 #define RVM_AREA_MAX	(1 << 20)
@@ -278,7 +350,9 @@ struct rvm_area_header {
 	__u32 area;		/* its id, for the ioctls */
 	__u32 room;		/* bytes for entries */
 	__u32 used;		/* bytes of entries; written by the process */
-	__u32 reserved;
+	__u32 open;		/* 0 or 1; written by the process */
+	__u32 hot;		/* how many tracked pages are writable */
+	__u32 reserved[3];
 	__u8 entries[];
 };
 
