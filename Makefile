@@ -73,8 +73,9 @@ $(BUILD)/librvm.so: $(BUILD)/librvm.so.$(VERSION)
 	ln -sf $(<F) $(@D)/$(SONAME)
 	ln -sf $(SONAME) $@
 
+$(BUILD)/rvmbench: $(call obj,$(wildcard tools/rvmbench/*.c))
 $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
 # for a VM that holds nothing else
 $(BUILD)/tests/tools/rvmstat: $(BUILD)/obj/tools/rvmstat.o

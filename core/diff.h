@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
  * Which bytes of a page differ from its copy: what tracking logs, and what it
- * reports.
+ * reports.  Both are aligned to 8, and `size` need not be a multiple of anything.
  */
 #ifndef RVM_CORE_DIFF_H
 #define RVM_CORE_DIFF_H
@@ -11,39 +11,74 @@
 /* So few equal bytes between two changes take less room than a range of their own. */
 #define RVM_DIFF_GAP	((u32)sizeof(struct rvm_range_header))
 
-/* The first byte at or after `at` that differs, or size.  Both are aligned to 8. */
+/* The bytes that differ among the 8 at this place, the first one lowest. */
+static inline u64 rvm_diff_word(const u8 *a, const u8 *b)
+{
+	return le64_to_cpu(*(const __le64 *)a) ^ le64_to_cpu(*(const __le64 *)b);
+}
+
+static inline bool rvm_diff_64(const u8 *a, const u8 *b)
+{
+	return rvm_diff_word(a, b) | rvm_diff_word(a + 8, b + 8) |
+	       rvm_diff_word(a + 16, b + 16) | rvm_diff_word(a + 24, b + 24) |
+	       rvm_diff_word(a + 32, b + 32) | rvm_diff_word(a + 40, b + 40) |
+	       rvm_diff_word(a + 48, b + 48) | rvm_diff_word(a + 56, b + 56);
+}
+
+/* The first byte at or after `at` that differs, or size. */
 static inline u32 rvm_diff_first(const void *a, const void *b, u32 at, u32 size)
 {
 	const u8 *x = a, *y = b;
 
-	for (; at % 32 && at < size; at++)
+	for (; at % 8 && at < size; at++)
 		if (x[at] != y[at])
 			return at;
-	for (; at + 32 <= size; at += 32) {
-		const u64 *p = (const u64 *)(x + at), *q = (const u64 *)(y + at);
-
-		if ((p[0] ^ q[0]) | (p[1] ^ q[1]) | (p[2] ^ q[2]) | (p[3] ^ q[3]))
-			break;
-	}
+	while (at + 64 <= size && !rvm_diff_64(x + at, y + at))
+		at += 64;
+	while (at + 8 <= size && !rvm_diff_word(x + at, y + at))
+		at += 8;
 	while (at < size && x[at] == y[at])
 		at++;
 	return at;
 }
 
+/* Is one of the 8 bytes 0? */
+static inline bool rvm_diff_any_equal(u64 word)
+{
+	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+}
+
 /*
  * The next run of bytes that differ, at or after `at`: its start, and *length; size
- * if there is none.  Runs with fewer than `gap` equal bytes between them are one.
+ * if there is none.  Runs with at most `gap` equal bytes between them are one; gap
+ * is 0 or at least 8.
  */
 static inline u32 rvm_diff_next(const void *a, const void *b, u32 at, u32 size, u32 gap,
 				u32 *length)
 {
-	const u8 *x = a, *y = b;
 	u32 start = rvm_diff_first(a, b, at, size), end = start;
+	const u8 *x = a, *y = b;
+	u64 word;
 
 	/* end: behind the last that differs */
-	for (at = start; at < size && at <= end + gap; at++)
-		if (x[at] != y[at])
-			end = at + 1;
+	for (at = start; at < size && at <= end + gap;) {
+		if (at % 8 || at + 8 > size) {
+			if (x[at] != y[at])
+				end = at + 1;
+			at++;
+			continue;
+		}
+		word = rvm_diff_word(x + at, y + at);
+		if (gap ? word && at + __builtin_ctzll(word) / 8 <= end + gap :
+			  !rvm_diff_any_equal(word)) {
+			end = at + 8 - __builtin_clzll(word) / 8;
+		} else if (word) {
+			while (x[at] != y[at])
+				end = ++at;
+			break;
+		}
+		at += 8;
+	}
 	*length = end - start;
 	return start;
 }

@@ -5,6 +5,7 @@
  * with the entries of all open transactions.
  */
 #include <linux/bitmap.h>
+#include <linux/rmap.h>
 
 #include "core/diff.h"
 #include "module/area.h"
@@ -113,6 +114,21 @@ static void remember(struct rvm_image *image)
 		copy_page(page_address(image->told), rvm_image_current(image));
 }
 
+/*
+ * As committed, for some commits: then a fault will tell when it is stored to.
+ * The folio's lock comes before commit_lock, so this is another time's if it is taken.
+ */
+static void rest(struct rvm_image *image)
+{
+	if (++image->quiet < RVM_TRACKING_QUIET || folio_maybe_dma_pinned(image->folio) ||
+	    !folio_trylock(image->folio))
+		return;
+	folio_mkclean(image->folio);
+	if (!rvm_image_changed(image))
+		list_del_init(&image->hot);
+	folio_unlock(image->folio);
+}
+
 static void check_image(struct rvm_image *image, const struct rvm_region *region,
 			struct rvm_area *committer, u32 n, bool once,
 			struct rvm_findings *findings)
@@ -121,6 +137,11 @@ static void check_image(struct rvm_image *image, const struct rvm_region *region
 	unsigned long start, end;
 	struct bytes bytes;
 
+	if (!rvm_image_changed(image)) {
+		rest(image);
+		return;
+	}
+	image->quiet = 0;
 	find_undeclared(image, committer->pieces, n, &bytes);
 	if (!bytes.any)
 		return;
@@ -138,9 +159,9 @@ static void check_image(struct rvm_image *image, const struct rvm_region *region
 static void check_region(const struct rvm_region *region, struct rvm_area *committer, u32 n,
 			 bool once, struct rvm_findings *findings)
 {
-	struct rvm_image *image;
+	struct rvm_image *image, *next;
 
-	list_for_each_entry(image, &region->segment->hot, hot) {
+	list_for_each_entry_safe(image, next, &region->segment->hot, hot) {
 		if (image->index < region->index ||
 		    image->index - region->index >= (region->end - region->start) >> PAGE_SHIFT)
 			continue;

@@ -5,6 +5,7 @@
 #include <linux/rmap.h>
 #include <linux/slab.h>
 
+#include "core/diff.h"
 #include "module/compat.h"
 #include "module/image.h"
 #include "module/log.h"
@@ -71,6 +72,13 @@ u32 rvm_image_length(const struct rvm_image *image)
 	u64 left = READ_ONCE(image->segment->size) - ((u64)image->index << PAGE_SHIFT);
 
 	return min_t(u64, left, PAGE_SIZE);
+}
+
+bool rvm_image_changed(struct rvm_image *image)
+{
+	u32 size = rvm_image_length(image);
+
+	return rvm_diff_first(rvm_image_committed(image), rvm_image_current(image), 0, size) < size;
 }
 
 void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence)

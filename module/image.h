@@ -64,6 +64,9 @@ static inline void *rvm_image_current(struct rvm_image *image)
 /* Bytes of the page that are the segment's: the last may be a part of one. */
 u32 rvm_image_length(const struct rvm_image *image);
 
+/* Is the page other than what is committed? */
+bool rvm_image_changed(struct rvm_image *image);
+
 /*
  * The image of a locked, uptodate folio of the segment: found or made.  NULL: no
  * memory, or none for this use of it.

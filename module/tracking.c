@@ -15,9 +15,6 @@
 #include "module/trace.h"
 #include "module/tracking.h"
 
-/* So many transactions in a row must have left a page alone before it is protected. */
-#define QUIET		2
-
 /* More hot pages than this would be too many to compare for each transaction. */
 #define HOT_MAX		512
 
@@ -236,20 +233,13 @@ out:
 
 /* --- taking a page ------------------------------------------------------ */
 
-static bool changed(struct rvm_image *image)
-{
-	u32 size = rvm_image_length(image);
-
-	return rvm_diff_first(rvm_image_committed(image), rvm_image_current(image), 0, size) < size;
-}
-
 /*
  * The process whose transaction has changed the page, or NULL.  A page that was only
  * hot when that began is free: else processes would wait for each other's leftovers.
  */
 static struct rvm_process *holder(struct rvm_image *image)
 {
-	return image->owner && open_area(image->owner) && changed(image) ? image->owner : NULL;
+	return image->owner && open_area(image->owner) && rvm_image_changed(image) ? image->owner : NULL;
 }
 
 /* From another process: false if its transaction has changed it. */
@@ -418,7 +408,7 @@ static bool choose_cold(struct rvm_process *process)
 		if (image->changed)
 			list_move_tail(&image->hot, &recent);
 		image->changed = false;
-		image->cooling = image->strict || image->quiet >= QUIET;
+		image->cooling = image->strict || image->quiet >= RVM_TRACKING_QUIET;
 		warm += !image->cooling;
 	}
 	list_splice_tail(&recent, &process->hot);
@@ -486,7 +476,7 @@ static void cool(struct rvm_image *image)
 	 * Another thread may have begun the next one, and stored to it already.  And
 	 * who has pinned the page writes without a fault: it stays to be compared.
 	 */
-	if ((open_area(process) && changed(image)) || folio_maybe_dma_pinned(image->folio))
+	if ((open_area(process) && rvm_image_changed(image)) || folio_maybe_dma_pinned(image->folio))
 		return;
 	put_back(image, &process->strays);
 	disown(image);

@@ -11,7 +11,7 @@
  * wants it.  Comparing twice costs about what the fault costs that it saves.
  *
  * Checked regions (RVM_SEGMENT_CHECK) own nothing: a commit compares the pages
- * that were stored to with their images, and leaves out what is declared.
+ * that were stored to lately with their images, and leaves out what is declared.
  *
  * All under commit_lock.
  */
@@ -28,6 +28,9 @@ struct rvm_process;
 struct rvm_region;
 
 #define RVM_SEGMENT_TRACKED	(RVM_SEGMENT_DIFF | RVM_SEGMENT_PAGES)
+
+/* So many transactions in a row must have left a page alone before it is protected. */
+#define RVM_TRACKING_QUIET	2
 
 /* What BEGIN and COMMIT tell: the first of them, and how many there were. */
 struct rvm_findings {

@@ -27,8 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <rvm/rvm.h>
-#include <rvm/rvm_engine.h>
+#include "tools/rvmbench/rvmbench.h"
 
 #define BANK_MAGIC		"RVMBANK"	/* 8 bytes with the final 0 */
 #define BANK_PAGE		4096u		/* what the parts are aligned to, on any machine */
@@ -98,26 +97,27 @@ static const rvm_length_t optimize_flags[] = { 0, RVM_COALESCE_RANGES, RVM_ALL_O
 static const char *const begin_names[] = { "restore", "no_restore", NULL };
 static const rvm_mode_t begin_modes[] = { restore, no_restore };
 
-static const char *const commit_names[] = { "flush", "no_flush", NULL };
-static const rvm_mode_t commit_modes[] = { flush, no_flush };
+const char *const commit_names[] = { "flush", "no_flush", NULL };
+const rvm_mode_t commit_modes[] = { flush, no_flush };
+
+const char *const tracking_names[] = { "ranges", "check", "pages", "diff", NULL };
+static const rvm_length_t tracking_flags[] = {
+	RVM_TRACK_RANGES, RVM_TRACK_CHECK, RVM_TRACK_PAGES, RVM_TRACK_DIFF,
+};
+
+static const char *const hook_names[] = { "mprotect", "userfaultfd", NULL };
+static const rvm_length_t hook_flags[] = { RVM_TRACK_MPROTECT, RVM_TRACK_USERFAULTFD };
 
 static const char *const engine_names[] = { "auto", "kernel", "user", NULL };
 
-static struct {
-	const char *engine;		/* NULL: as RVM_ENGINE says */
-	const char *log, *segment;
-	uint64_t log_size;		/* 0: not given */
-	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
-	int access, begin, commit, optimize;
-	bool map_private, create, verify, json, busy, worst;
-} opt = {
+struct rvmbench_options opt = {
 	.accounts = 32768, .threads = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
 	.truncate = TRUNCATE, .seed = 1, .access = ACCESS_RANDOM,
 };
 
 #define DEFAULT_LOG_SIZE	(UINT64_C(16) << 20)
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+void die(const char *format, ...)
 {
 	va_list args;
 
@@ -130,8 +130,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
 	exit(1);
 }
 
-/* Every call of the library goes through this. */
-static void check(rvm_return_t ret, const char *call, const char *path)
+void check(rvm_return_t ret, const char *call, const char *path)
 {
 	int err = errno;
 
@@ -161,6 +160,7 @@ static const char doc[] =
 enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_MAP_PRIVATE, KEY_OPTIMIZE,
 	KEY_REPEAT, KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
+	KEY_EVENTS, KEY_HOOK, KEY_STRICT, KEY_TRACKING,
 };
 
 static const struct argp_option options[] = {
@@ -183,6 +183,11 @@ static const struct argp_option options[] = {
 	{ "optimize", KEY_OPTIMIZE, "WHAT", 0, "The library's optimizations: none, ranges or all (none)", 0 },
 	{ "map-private", KEY_MAP_PRIVATE, NULL, 0,
 	  "Map copy-on-write, page by page, instead of copying the segment whole (the user engine's choice)", 0 },
+	{ "tracking", KEY_TRACKING, "MODE", 0,
+	  "How changes are found: ranges, check, pages or diff; with the last two nothing is declared (ranges)", 0 },
+	{ "strict", KEY_STRICT, NULL, 0, "With pages and diff: keep no page writable between transactions", 0 },
+	{ "hook", KEY_HOOK, "NAME", 0,
+	  "What the user engine finds stores with: mprotect or userfaultfd (mprotect)", 0 },
 	{ "truncate", KEY_TRUNCATE, "PERCENT", 0,
 	  "Share of the log in use that starts background truncation; 0: never (50)", 0 },
 
@@ -194,6 +199,8 @@ static const struct argp_option options[] = {
 	{ "busy", KEY_BUSY, NULL, 0,
 	  "Report the machine's busy time too, kernel threads included; takes root and a machine with one CPU", 0 },
 	{ "worst", KEY_WORST, NULL, 0, "Report the longest time that one commit took, whichever thread made it", 0 },
+	{ "events", KEY_EVENTS, NULL, 0,
+	  "Instead of the bank's transactions: what each step of simple ones takes, for several lengths", 0 },
 	{ "verify", KEY_VERIFY, NULL, 0, "Check the bank at the end (with --transactions=0: do only this)", 0 },
 	{ "json", KEY_JSON, NULL, 0, "Print one JSON object a line for each repetition", 0 },
 	{ 0 },
@@ -314,6 +321,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_WORST:
 		opt.worst = true;
 		break;
+	case KEY_EVENTS:
+		opt.events = true;
+		break;
+	case KEY_HOOK:
+		opt.hook = parse_name(state, "hook", arg, hook_names);
+		break;
+	case KEY_STRICT:
+		opt.strict = true;
+		break;
+	case KEY_TRACKING:
+		opt.tracking = parse_name(state, "tracking", arg, tracking_names);
+		break;
 	case KEY_VERIFY:
 		opt.verify = true;
 		break;
@@ -328,6 +347,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--log and --segment are required");
 		else if (!strcmp(opt.log, opt.segment))
 			argp_error(state, "--log and --segment are the same file");
+		if (opt.strict && !tracked())
+			argp_error(state, "--strict takes --tracking=pages or diff");
+		if (tracked() && opt.threads > 1)
+			argp_error(state, "--tracking=%s takes one thread: a process has one transaction at a time",
+				   tracking_names[opt.tracking]);
 		if (opt.access == ACCESS_LOCALIZED && opt.accounts < MIN_LOCALIZED)
 			argp_error(state, "--access=localized takes at least %zu accounts", MIN_LOCALIZED);
 		break;
@@ -339,7 +363,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 /* --- times --------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
+uint64_t now_ns(void)
 {
 	struct timespec ts;
 
@@ -484,9 +508,15 @@ static uint64_t audit_check(const struct audit *audit)
 	return hash;
 }
 
+void declare(rvm_tid_t *tid, void *at, size_t length)
+{
+	if (!tracked())
+		check(rvm_set_range(tid, at, length), "rvm_set_range", NULL);
+}
+
 static void change_balance(rvm_tid_t *tid, struct balance *b, int64_t amount)
 {
-	check(rvm_set_range(tid, b, sizeof(*b)), "rvm_set_range", NULL);
+	declare(tid, b, sizeof(*b));
 	b->balance += amount;
 	b->updates++;
 }
@@ -510,7 +540,7 @@ static void transaction(struct bank *bank)
 		struct account *account = &bank->accounts[n];
 		int64_t amount = (int64_t)random_below(bank, 1999999) - 999999;
 
-		check(rvm_set_range(&tid, account, sizeof(*account)), "rvm_set_range", NULL);
+		declare(&tid, account, sizeof(*account));
 		account->balance += amount;
 		account->updates++;
 		account->last_audit = entry.sequence;
@@ -522,7 +552,7 @@ static void transaction(struct bank *bank)
 	change_balance(&tid, &bank->branches[branch], entry.amount);
 	entry.balance = bank->branches[branch].balance;
 	entry.check = audit_check(&entry);
-	check(rvm_set_range(&tid, audit, sizeof(*audit)), "rvm_set_range", NULL);
+	declare(&tid, audit, sizeof(*audit));
 	*audit = entry;
 	if (opt.worst)
 		committing = now_ns();
@@ -687,7 +717,9 @@ static void open_log(void)
 
 	rvm_init_options(&options);
 	options.truncate = opt.truncate;
-	options.flags = optimize_flags[opt.optimize] | (opt.map_private ? RVM_MAP_PRIVATE : 0);
+	options.flags = optimize_flags[opt.optimize] | (opt.map_private ? RVM_MAP_PRIVATE : 0) |
+			tracking_flags[opt.tracking] | hook_flags[opt.hook] |
+			(opt.strict ? RVM_TRACK_STRICT : 0);
 	length = file_length("log", opt.log, &device);
 	if (opt.create && !device) {
 		remove_file("log", opt.log);
@@ -723,7 +755,7 @@ static void zero_bank(char *base, uint64_t length)
 			continue;
 		rvm_init_tid(&tid);
 		check(rvm_begin_transaction(&tid, no_restore), "rvm_begin_transaction", NULL);
-		check(rvm_set_range(&tid, base + at, BANK_PAGE), "rvm_set_range", NULL);
+		declare(&tid, base + at, BANK_PAGE);
 		memset(base + at, 0, BANK_PAGE);
 		check(rvm_end_transaction(&tid, no_flush), "rvm_end_transaction", NULL);
 	}
@@ -769,10 +801,11 @@ static void begin_bank(struct bank *bank, uint64_t seed)
 			bank->next_audit = bank->audits[i].sequence + 1;
 }
 
-static void open_banks(struct bank *banks, rvm_region_t *region)
+/* Map the segment: is it new? */
+static bool open_segment(rvm_region_t *region, uint64_t need)
 {
-	uint64_t need = opt.threads * bank_length(), have;
 	bool device, fresh;
+	uint64_t have;
 	int fd;
 
 	have = file_length("segment", opt.segment, &device);
@@ -788,9 +821,9 @@ static void open_banks(struct bank *banks, rvm_region_t *region)
 			die("segment %s: %s", opt.segment, strerror(errno));
 		close(fd);
 	} else if (have < need) {
-		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " bank%s of %" PRIu64 " accounts take%s %" PRIu64,
-		    opt.segment, have, opt.threads, opt.threads == 1 ? "" : "s", opt.accounts,
-		    opt.threads == 1 ? "s" : "", need);
+		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " are needed for %" PRIu64 " bank%s of %" PRIu64 " accounts",
+		    opt.segment, have, need, opt.threads, opt.threads == 1 ? "" : "s",
+		    opt.accounts);
 	}
 
 	rvm_init_region(region);
@@ -798,6 +831,14 @@ static void open_banks(struct bank *banks, rvm_region_t *region)
 	region->dev_length = RVM_MK_OFFSET(0, need);
 	region->length = need;
 	check(rvm_map(region, NULL), "rvm_map", opt.segment);
+	return fresh;
+}
+
+static void open_banks(struct bank *banks, rvm_region_t *region)
+{
+	uint64_t need = opt.threads * bank_length();
+	bool fresh = open_segment(region, need);
+
 	if (fresh)
 		zero_bank(region->vmaddr, need);
 	for (uint64_t i = 0; i < opt.threads; i++) {
@@ -897,7 +938,7 @@ static void repetition(struct bank *banks, uint64_t transactions, struct result 
 #undef DIFFERENCE
 }
 
-static void print_json_string(const char *name, const char *value)
+void print_json_string(const char *name, const char *value)
 {
 	printf("\"%s\":\"", name);
 	for (; *value; value++) {
@@ -911,6 +952,13 @@ static void print_json_string(const char *name, const char *value)
 	printf("\",");
 }
 
+void print_tracking(void)
+{
+	print_json_string("tracking", tracking_names[opt.tracking]);
+	print_json_string("hook", hook_names[opt.hook]);
+	printf("\"strict\":%s,", opt.strict ? "true" : "false");
+}
+
 static void print_json(uint64_t number, const struct result *r)
 {
 	const rvm_engine_counters_t *c = &r->counters;
@@ -922,6 +970,7 @@ static void print_json(uint64_t number, const struct result *r)
 	print_json_string("commit", commit_names[opt.commit]);
 	print_json_string("access", access_names[opt.access]);
 	print_json_string("optimize", optimize_names[opt.optimize]);
+	print_tracking();
 	printf("\"map_private\":%s,", opt.map_private ? "true" : "false");
 	print_json_string("log", opt.log);
 	print_json_string("segment", opt.segment);
@@ -989,14 +1038,19 @@ int main(int argc, char **argv)
 		die("--busy takes a machine with one CPU, and here are %ld", sysconf(_SC_NPROCESSORS_ONLN));
 
 	open_log();
-	open_banks(banks, &region);
-	if (opt.warmup)
+	if (opt.events) {
+		open_segment(&region, EVENTS_LENGTH);
+		measure_events(region.vmaddr);
+	} else {
+		open_banks(banks, &region);
+	}
+	if (opt.warmup && !opt.events)
 		repetition(banks, opt.warmup, &result);
-	for (uint64_t i = 1; i <= opt.repeat && opt.transactions; i++) {
+	for (uint64_t i = 1; i <= opt.repeat && opt.transactions && !opt.events; i++) {
 		repetition(banks, opt.transactions, &result);
 		(opt.json ? print_json : print_text)(i, &result);
 	}
-	if (opt.verify)
+	if (opt.verify && !opt.events)
 		good = verify(banks);
 	check(rvm_unmap(&region), "rvm_unmap", NULL);
 	check(rvm_terminate(), "rvm_terminate", NULL);
