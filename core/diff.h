@@ -69,10 +69,11 @@ static inline u32 rvm_diff_next(const void *a, const void *b, u32 at, u32 size, 
 			continue;
 		}
 		word = rvm_diff_word(x + at, y + at);
-		if (gap ? word && at + __builtin_ctzll(word) / 8 <= end + gap :
-			  !rvm_diff_any_equal(word)) {
+		if (!rvm_diff_any_equal(word)) {
+			end = at + 8;
+		} else if (gap && word && at + __builtin_ctzll(word) / 8 <= end + gap) {
 			end = at + 8 - __builtin_clzll(word) / 8;
-		} else if (word) {
+		} else if (!gap) {
 			while (x[at] != y[at])
 				end = ++at;
 			break;

@@ -79,7 +79,7 @@ static bool do_enter(void)
 	if (log < 0)
 		return false;
 	for (i = 0; i < SEGMENTS; i++) {
-		fd = segment(log, p->segment[i]);
+		fd = segment_as(log, p->segment[i], some_tracking(i));
 		keep(fd, SEGMENT, place);
 		if (fd < 0)
 			continue;
@@ -102,6 +102,7 @@ static const struct {
 	{ "enter",		20, true,  do_enter },
 	{ "transaction",	60, true,  do_transaction },
 	{ "declare",		60, true,  do_declare },
+	{ "tracked",		60, true,  do_tracked },
 	{ "scribble",		60, true,  do_scribble },
 	{ "duel",		20, true,  do_duel },
 	{ "open device",	 8, true,  do_open_device },

@@ -339,13 +339,26 @@ static bool do_attach_log(void)
 	return attach_log(some_place());
 }
 
+/* Mostly the same for all: tracked regions and others of a segment don't mix. */
+static uint32_t some_tracking(unsigned int segment)
+{
+	static const uint32_t tracked[] = {
+		RVM_SEGMENT_DIFF, RVM_SEGMENT_PAGES, RVM_SEGMENT_DIFF | RVM_SEGMENT_STRICT,
+	};
+
+	if (one_in(16))
+		return pick(32);
+	return segment % 2 ? tracked[pick(ARRAY_LENGTH(tracked))] : one_in(3) ? RVM_SEGMENT_CHECK : 0;
+}
+
 static bool do_attach_segment(void)
 {
 	struct rvm_ioc_attach_segment a = { .size = sizeof(a) };
-	unsigned int place;
+	unsigned int place, number = pick(SEGMENTS);
 	int log = fd_of(LOG, &place), file, fd;
-	const char *name = board->place[place].segment[pick(SEGMENTS)];
+	const char *name = board->place[place].segment[number];
 
+	a.flags = some_tracking(number);
 	file = open(name, (one_in(12) ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	a.fd = one_in(20) ? wild_fd() : file;
 	a.name = (uintptr_t)(one_in(20) ? somewhere(any_mapping(SEGMENT), 20) : name);
@@ -395,11 +408,16 @@ static bool area_call(unsigned long command)
 	return !call(one_in(8) ? fd_of(LOG, NULL) : area->log, command, &a);
 }
 
+/* Where the kernel tells: nobody reads it. */
+static struct rvm_ioc_found found[RVM_FOUND_MAX];
+
 static bool do_commit(void)
 {
 	struct mapping *area = any_mapping(LOG);
 	struct rvm_ioc_commit a = {
 		.size = sizeof(a), .flags = one_in(4) ? RVM_COMMIT_FLUSH : 0, .area = id_of(area),
+		.room = one_in(8) ? odd_value() : pick(RVM_FOUND_MAX + 1),
+		.found = one_in(8) ? (uintptr_t)somewhere(any_mapping(SEGMENT), 500) : (uintptr_t)found,
 	};
 	bool done = !call(one_in(16) ? fd_of(LOG, NULL) : area->log, RVM_IOC_COMMIT, &a);
 
@@ -517,6 +535,30 @@ static bool do_transaction(void)
 	return false;
 }
 
+/* Stores to tracked regions, mostly in a transaction, that ends in some way or stays open. */
+static bool do_tracked(void)
+{
+	struct mapping *area = any_mapping(LOG);
+	uint32_t id = id_of(area);
+	unsigned long n = 1 + pick(8);
+	uint64_t count;
+
+	if (one_in(3))
+		begin_id(area->log, id, found, pick(RVM_FOUND_MAX + 2), &count);
+	if (!one_in(8))
+		CAREFULLY(((volatile struct rvm_area_header *)area->address)->open = 1);
+	while (n--) {
+		struct mapping *region = any_mapping(SEGMENT);
+		unsigned long length = 1 + pick(one_in(4) ? 3 * PAGE : 100);
+
+		touch(somewhere(region, length), length, pick(256));
+	}
+	if (one_in(8))
+		return false;
+	return one_in(3) ? !area_ioctl(area->log, RVM_IOC_ABORT, id) :
+			   !commit_id(area->log, id, one_in(8) ? RVM_COMMIT_FLUSH : 0);
+}
+
 /* Garbage where the kernel reads, for a while: what it checked is not what it uses. */
 static bool do_scribble(void)
 {
@@ -530,8 +572,8 @@ static bool do_scribble(void)
 		uint32_t old;
 
 		while (n--) {
-			/* mostly the header's `used` and the first entries, and mostly back again */
-			near = one_in(3) ? 2 : one_in(8) ? pick(area->length / 4 + 1) : pick(48);
+			/* mostly the header's `used`, `open` and the first entries, and mostly back again */
+			near = one_in(3) ? 2 + pick(2) : one_in(8) ? pick(area->length / 4 + 1) : pick(48);
 			old = word[near];
 			word[near] = odd_value();
 			if (!one_in(8))

@@ -237,6 +237,22 @@ static int UNUSED segment(int log, const char *path)
 	return segment_mode(log, path, O_RDWR);
 }
 
+/* With RVM_SEGMENT_* flags. */
+static int UNUSED segment_as(int log, const char *path, uint32_t flags)
+{
+	int file = open(path, O_RDWR | O_CLOEXEC), fd, error;
+	struct rvm_ioc_attach_segment a = {
+		.size = sizeof(a), .flags = flags, .fd = file,
+		.name = (uintptr_t)path, .name_length = strlen(path),
+	};
+
+	fd = ioctl(log, RVM_IOC_ATTACH_SEGMENT, &a);
+	error = errno;
+	close(file);
+	errno = error;
+	return fd;
+}
+
 static int UNUSED recover(int log, uint64_t *applied, uint64_t *kept)
 {
 	struct rvm_ioc_recover a = { .size = sizeof(a) };
@@ -254,6 +270,18 @@ static int UNUSED commit_id(int log, uint32_t id, uint32_t flags)
 	struct rvm_ioc_commit a = { .size = sizeof(a), .flags = flags, .area = id };
 
 	return ioctl(log, RVM_IOC_COMMIT, &a);
+}
+
+static int UNUSED begin_id(int log, uint32_t area, struct rvm_ioc_found *found, uint32_t room,
+		    uint64_t *count)
+{
+	struct rvm_ioc_begin a = {
+		.size = sizeof(a), .area = area, .room = room, .found = (uintptr_t)found,
+	};
+	int ret = ioctl(log, RVM_IOC_BEGIN, &a);
+
+	*count = a.count;
+	return ret;
 }
 
 static int UNUSED area_ioctl(int log, unsigned long command, uint32_t id)

@@ -24,27 +24,12 @@ FIXTURE_VARIANT_ADD(tracking, diff) { RVM_SEGMENT_DIFF };
 FIXTURE_VARIANT_ADD(tracking, pages) { RVM_SEGMENT_PAGES };
 FIXTURE_VARIANT_ADD(tracking, strict) { RVM_SEGMENT_DIFF | RVM_SEGMENT_STRICT };
 
-static int attach_as(int log, const char *path, uint32_t flags)
-{
-	int file = open(path, O_RDWR | O_CLOEXEC), fd, error;
-	struct rvm_ioc_attach_segment a = {
-		.size = sizeof(a), .flags = flags, .fd = file,
-		.name = (uintptr_t)path, .name_length = strlen(path),
-	};
-
-	fd = ioctl(log, RVM_IOC_ATTACH_SEGMENT, &a);
-	error = errno;
-	close(file);
-	errno = error;
-	return fd;
-}
-
 static int open_as(struct world *w, uint32_t flags)
 {
 	w->log = attach(w->f.log);
 	if (w->log < 0)
 		return -1;
-	w->segment = attach_as(w->log, w->f.segment, flags);
+	w->segment = segment_as(w->log, w->f.segment, flags);
 	if (w->segment < 0 || recover(w->log, NULL, NULL) || set_truncate(w->log, 0))
 		return -1;
 	w->area = map(w->log, AREA);
@@ -72,18 +57,6 @@ FIXTURE_TEARDOWN(tracking)
 }
 
 /* --- transactions ------------------------------------------------------- */
-
-static int begin_id(int log, uint32_t area, struct rvm_ioc_found *found, uint32_t room,
-		    uint64_t *count)
-{
-	struct rvm_ioc_begin a = {
-		.size = sizeof(a), .area = area, .room = room, .found = (uintptr_t)found,
-	};
-	int ret = ioctl(log, RVM_IOC_BEGIN, &a);
-
-	*count = a.count;
-	return ret;
-}
 
 /* As the library does it; how much had been stored to hot pages outside, or -1. */
 static long begin(int log, struct rvm_area_header *area)
@@ -349,7 +322,7 @@ TEST_F(tracking, too_big)
 	munmap(w->memory, LENGTH);
 	close(w->segment);
 	WORKS(make_file(w->f.segment, 1 * MIB, 0));
-	fd = attach_as(w->log, w->f.segment, variant->flags);
+	fd = segment_as(w->log, w->f.segment, variant->flags);
 	WORKS(fd);
 	large = map(fd, 1 * MIB);
 	ASSERT_NE(MAP_FAILED, large);
@@ -380,7 +353,7 @@ TEST_F(tracking, end_of_segment)
 	munmap(w->memory, LENGTH);
 	close(w->segment);
 	WORKS(make_file(w->f.segment, LENGTH - 1000, 0));
-	WORKS(w->segment = attach_as(w->log, w->f.segment, variant->flags));
+	WORKS(w->segment = segment_as(w->log, w->f.segment, variant->flags));
 	w->memory = map(w->segment, LENGTH);
 	ASSERT_NE(MAP_FAILED, w->memory);
 	BEGIN(w);
@@ -478,9 +451,9 @@ TEST_F(tracking, bad_arguments)
 	int other;
 
 	for (i = 0; i < ARRAY_LENGTH(bad); i++)
-		FAILS(EINVAL, attach_as(w->log, w->f.segment, bad[i]));
+		FAILS(EINVAL, segment_as(w->log, w->f.segment, bad[i]));
 	/* tracked regions and others don't mix */
-	WORKS(other = attach_as(w->log, w->f.segment, 0));
+	WORKS(other = segment_as(w->log, w->f.segment, 0));
 	ASSERT_EQ(MAP_FAILED, map(other, PAGE));
 	ASSERT_EQ(EBUSY, errno);
 	munmap(w->memory, LENGTH);
@@ -530,7 +503,7 @@ TEST_F(tracking, many_pages)
 	munmap(w->memory, LENGTH);
 	close(w->segment);
 	WORKS(make_file(w->f.segment, length, 0));
-	WORKS(fd = attach_as(w->log, w->f.segment, variant->flags));
+	WORKS(fd = segment_as(w->log, w->f.segment, variant->flags));
 	large = map(fd, length);
 	ASSERT_NE(MAP_FAILED, large);
 	for (round = 1; round < 4; round++) {
@@ -969,7 +942,7 @@ TEST_F(check, many)
 TEST_F(check, of_other_regions)
 {
 	struct world *w = &self->w;
-	int other = attach_as(w->log, w->f.segment, 0);
+	int other = segment_as(w->log, w->f.segment, 0);
 	char *memory;
 
 	WORKS(other);
