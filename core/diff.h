@@ -61,23 +61,21 @@ static inline u32 rvm_diff_next(const void *a, const void *b, u32 at, u32 size, 
 	u64 word;
 
 	/* end: behind the last that differs */
-	for (at = start; at < size && at <= end + gap;) {
-		if (at % 8 || at + 8 > size) {
+	for (at = start;;) {
+		while (at % 8 == 0 && at + 8 <= size &&
+		       !rvm_diff_any_equal(rvm_diff_word(x + at, y + at)))
+			end = at += 8;
+		if (at >= size || at > end + gap)
+			break;
+		if (!gap || at % 8 || at + 8 > size) {
 			if (x[at] != y[at])
 				end = at + 1;
 			at++;
 			continue;
 		}
 		word = rvm_diff_word(x + at, y + at);
-		if (!rvm_diff_any_equal(word)) {
-			end = at + 8;
-		} else if (gap && word && at + __builtin_ctzll(word) / 8 <= end + gap) {
+		if (word && at + __builtin_ctzll(word) / 8 <= end + gap)
 			end = at + 8 - __builtin_clzll(word) / 8;
-		} else if (!gap) {
-			while (x[at] != y[at])
-				end = ++at;
-			break;
-		}
 		at += 8;
 	}
 	*length = end - start;
