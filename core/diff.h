@@ -42,8 +42,8 @@ static inline u32 rvm_diff_first(const void *a, const void *b, u32 at, u32 size)
 	return at;
 }
 
-/* Is one of the 8 bytes 0? */
-static inline bool rvm_diff_any_equal(u64 word)
+/* Has a bit in the lowest byte that is 0, and none below; 0 if there is none. */
+static inline u64 rvm_diff_any_equal(u64 word)
 {
 	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
 }
@@ -61,21 +61,23 @@ static inline u32 rvm_diff_next(const void *a, const void *b, u32 at, u32 size, 
 	u64 word;
 
 	/* end: behind the last that differs */
-	for (at = start;;) {
-		while (at % 8 == 0 && at + 8 <= size &&
-		       !rvm_diff_any_equal(rvm_diff_word(x + at, y + at)))
-			end = at += 8;
-		if (at >= size || at > end + gap)
-			break;
-		if (!gap || at % 8 || at + 8 > size) {
+	for (at = start; at < size && at <= end + gap;) {
+		if (at % 8 || at + 8 > size) {
 			if (x[at] != y[at])
 				end = at + 1;
 			at++;
 			continue;
 		}
 		word = rvm_diff_word(x + at, y + at);
+		if (!rvm_diff_any_equal(word)) {
+			end = at += 8;
+			continue;
+		}
 		if (word && at + __builtin_ctzll(word) / 8 <= end + gap)
-			end = at + 8 - __builtin_clzll(word) / 8;
+			end = at + (gap ? 8 - __builtin_clzll(word) / 8 :
+					  __builtin_ctzll(rvm_diff_any_equal(word)) / 8);
+		if (!gap)
+			break;
 		at += 8;
 	}
 	*length = end - start;
