@@ -208,7 +208,7 @@ static void take_options(rvm_options_t *to, const rvm_options_t *from)
 	to->flush_buf_len = at_least(from->flush_buf_len, MIN_FLUSH_BUF_LEN);
 	to->max_read_len = from->max_read_len;
 	to->flags = from->flags & (RVM_ALL_OPTIMIZATIONS | RVM_MAP_PRIVATE | RVM_TRACK_MODES |
-				   RVM_TRACK_STRICT | RVM_TRACK_HOOKS);
+				   RVM_TRACK_STRICT);
 	if (to->flags & RVM_COALESCE_TRANS)
 		to->flags |= RVM_COALESCE_RANGES;
 }

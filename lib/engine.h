@@ -12,8 +12,8 @@
  *   of the same log running in open and close.  unmap is called only when no
  *   open transaction has ranges in the region.
  * - While a tracked region is mapped, one transaction is open at a time, and such
- *   regions come and go while none is.  Their changes are the engine's to find;
- *   set_range is never called for them.
+ *   regions come and go while none is.  Their changes are the engine's to find:
+ *   prepare is called for them instead of set_range.
  * - Every operation returns an rvm_return_t; with RVM_EIO errno says why.
  */
 #ifndef RVM_LIB_ENGINE_H
@@ -125,6 +125,12 @@ struct rvm_engine {
 	 */
 	rvm_return_t (*set_range)(struct rvm_transaction *transaction, struct rvm_region *region,
 				  char *address, uint64_t length);
+	/*
+	 * The program says that it is going to store to this range of a tracked
+	 * region; NULL: the engine need not know.
+	 */
+	rvm_return_t (*prepare)(struct rvm_transaction *transaction, struct rvm_region *region,
+				char *address, uint64_t length);
 	/*
 	 * RVM_ETOO_BIG and RVM_EUNDECLARED leave the transaction open and as it was.
 	 * Any other return ends it.  Undeclared changes of checked regions go to

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/user.h"
+#include "lib/user_tracking.h"
 
 static int user_probe(const char **why)
 {
@@ -26,6 +26,7 @@ static void log_free(struct user_log *log)
 	/* their memory stays where it is, and is the application's now */
 	while ((r = log->regions)) {
 		log->regions = r->next;
+		user_tracking_close(r);
 		free(r->base.name);
 		free(r);
 	}
@@ -194,6 +195,7 @@ const struct rvm_engine rvm_engine_user = {
 	.unmap = user_unmap,
 	.begin = user_begin,
 	.set_range = user_set_range,
+	.prepare = user_prepare,
 	.end = user_end,
 	.abort = user_abort,
 	.flush = user_flush,

@@ -28,16 +28,13 @@ static const struct {
 	{ "diff", RVM_TRACK_DIFF },
 	{ "check", RVM_TRACK_CHECK },
 	{ "strict", RVM_TRACK_STRICT },
-	{ "mprotect", RVM_TRACK_MPROTECT },
-	{ "userfaultfd", RVM_TRACK_USERFAULTFD },
 };
 
 #define WORDS	(sizeof(words) / sizeof(words[0]))
 
 bool rvm_tracking_flags_valid(rvm_length_t flags)
 {
-	return (flags & RVM_TRACK_MODES) <= RVM_TRACK_CHECK &&
-	       (flags & RVM_TRACK_HOOKS) != RVM_TRACK_HOOKS;
+	return (flags & RVM_TRACK_MODES) <= RVM_TRACK_CHECK;
 }
 
 /* Add the flag of a word: false if there is no such, or it is one too many. */
@@ -48,8 +45,7 @@ static bool add_word(rvm_length_t *flags, const char *word, size_t length)
 
 		if (strlen(words[i].word) != length || memcmp(words[i].word, word, length))
 			continue;
-		if ((flag & RVM_TRACK_MODES && *flags & RVM_TRACK_MODES) ||
-		    (flag & RVM_TRACK_HOOKS && *flags & RVM_TRACK_HOOKS))
+		if (flag & RVM_TRACK_MODES && *flags & RVM_TRACK_MODES)
 			return false;
 		*flags |= flag;
 		return true;
@@ -81,15 +77,12 @@ rvm_return_t rvm_tracking_choose(rvm_length_t map_flags, rvm_length_t flags,
 	} else if (!(flags & RVM_TRACK_MODES) && text && *text) {
 		if (!parse(text, &flags)) {
 			fprintf(stderr,
-				"rvm: RVM_TRACKING is \"%s\"; it can be ranges, pages, diff or check, and after it strict, mprotect, userfaultfd, with commas between\n",
+				"rvm: RVM_TRACKING is \"%s\"; it can be ranges, pages, diff or check, and \",strict\" after it\n",
 				text);
 			return RVM_EOPTIONS;
 		}
 	}
-	*tracking = (struct rvm_tracking){
-		.strict = flags & RVM_TRACK_STRICT,
-		.userfaultfd = flags & RVM_TRACK_USERFAULTFD,
-	};
+	*tracking = (struct rvm_tracking){ .strict = flags & RVM_TRACK_STRICT };
 	switch (flags & RVM_TRACK_MODES) {
 	case RVM_TRACK_PAGES:
 		tracking->mode = RVM_TRACKING_PAGES;

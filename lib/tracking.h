@@ -20,7 +20,6 @@ enum rvm_tracking_mode {
 struct rvm_tracking {
 	enum rvm_tracking_mode mode;
 	bool strict;
-	bool userfaultfd;
 };
 
 static inline bool rvm_tracked(const struct rvm_tracking *tracking)

@@ -269,6 +269,15 @@ static bool in_mapping(const struct rvm_mapping *mapping, uintptr_t start, uint6
 	       length <= mapping->end - start;
 }
 
+static rvm_return_t prepare(struct slot *slot, void *dest, uint64_t length)
+{
+	const struct rvm_engine *engine = engine_of(slot);
+
+	if (!engine->prepare)
+		return RVM_SUCCESS;
+	return engine->prepare(slot->transaction, slot->last->region, dest, length);
+}
+
 static rvm_return_t set_range(struct slot *slot, void *dest, uint64_t length)
 {
 	uintptr_t start = (uintptr_t)dest;
@@ -288,8 +297,10 @@ static rvm_return_t set_range(struct slot *slot, void *dest, uint64_t length)
 		}
 		slot->last = mapping;
 	}
-	if (!length || rvm_tracked(&slot->last->region->tracking))
+	if (!length)
 		return RVM_SUCCESS;
+	if (rvm_tracked(&slot->last->region->tracking))
+		return prepare(slot, dest, length);
 	if (slot->coalesce)
 		return declare_new(slot, start, length);
 	return engine_of(slot)->set_range(slot->transaction, slot->last->region, dest, length);

@@ -62,6 +62,7 @@ struct user_region {
 	struct user_region *next;	/* of log->regions */
 	struct user_segment *segment;
 	u64 shift;		/* offset in the segment = address + shift */
+	struct user_track *track;	/* user_tracking.c's, if it is tracked or checked */
 };
 
 /*
@@ -133,6 +134,7 @@ struct user_log {
 	char *slot;		/* RVM_STATUS_SIZE bytes, to encode into */
 	struct user_segment *segments;
 	struct user_region *regions;
+	unsigned int tracks;	/* tracked or checked ones; they change while no call needs it */
 
 	pthread_mutex_t lock;
 	int failed;		/* errno of the log write that failed: for good */
@@ -281,12 +283,17 @@ rvm_return_t user_unmap(struct rvm_log *log, struct rvm_region *region);
 rvm_return_t user_begin(struct rvm_log *log, bool restore, struct rvm_transaction **transaction);
 rvm_return_t user_set_range(struct rvm_transaction *transaction, struct rvm_region *region,
 			    char *address, uint64_t length);
+rvm_return_t user_prepare(struct rvm_transaction *transaction, struct rvm_region *region,
+			  char *address, uint64_t length);
 rvm_return_t user_end(struct rvm_transaction *transaction, bool flush);
 rvm_return_t user_abort(struct rvm_transaction *transaction);
 /* These hold log->lock. Other open transactions' saved bytes take what t commits: */
 void user_transaction_patch(struct user_transaction *t, const char *record);
 void user_transaction_undo(struct user_transaction *t);
 void user_transaction_retire(struct user_transaction *t);
+/* A range whose old bytes are not needed; not while log->lock is held. */
+bool user_transaction_add(struct user_transaction *t, struct user_region *region, char *address,
+			  u64 length);
 void user_transaction_free_all(struct user_log *log);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "lib/user.h"
+#include "lib/user_tracking.h"
 
 static u64 live_limit(const struct user_log *log)
 {
@@ -356,6 +356,8 @@ static int capture(struct user_log *log, struct user_transaction *t)
 	if (!to)
 		return error;
 	encode(log, t, to);
+	if (__atomic_load_n(&log->tracks, __ATOMIC_RELAXED))
+		user_tracking_committed(t, to);
 	if (t->next || t->link != &log->open_transactions)
 		user_transaction_patch(t, to);
 	b = log->open;
@@ -385,6 +387,8 @@ rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 	if (error) {
 		/* it did not happen: memory must not say that it did */
 		user_transaction_undo(t);
+		if (__atomic_load_n(&log->tracks, __ATOMIC_RELAXED))
+			user_tracking_undo();
 		user_transaction_retire(t);
 		goto out;
 	}

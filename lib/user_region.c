@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "lib/user.h"
+#include "lib/user_tracking.h"
 
 static int write_status(struct user_log *log)
 {
@@ -245,11 +245,18 @@ rvm_return_t user_map(struct rvm_log *base, const struct rvm_map_request *reques
 	r->base.offset = request->offset;
 	r->shift = request->offset - (uintptr_t)r->base.address;
 	r->base.address_given = request->address;
+	r->base.tracking = request->tracking;
+	error = user_tracking_open(r);
+	if (error)
+		goto no_tracking;
+	__atomic_fetch_add(&log->tracks, !!r->track, __ATOMIC_RELAXED);
 	r->next = log->regions;
 	log->regions = r;
 	*region = &r->base;
 	return RVM_SUCCESS;
 
+no_tracking:
+	rvm_unmap_memory(&r->base);
 no_memory:
 	put_segment(log, r->segment);
 no_segment:
@@ -264,11 +271,14 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 	struct user_log *log = user_log_of(base);
 	struct user_region *r = (struct user_region *)region, **link;
 
+	/* first: what comes to lie there is not ours to protect */
+	user_tracking_close(r);
 	if (!rvm_unmap_memory(region))
 		return user_error(-errno);
 	for (link = &log->regions; *link != r; link = &(*link)->next)
 		;
 	*link = r->next;
+	__atomic_fetch_sub(&log->tracks, !!r->track, __ATOMIC_RELAXED);
 	put_segment(log, r->segment);
 	free(region->name);
 	free(r);

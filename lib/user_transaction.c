@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/user.h"
+#include "lib/user_tracking.h"
 
 #define FIRST_RANGES	16
 #define FIRST_CHUNK	(4096 - sizeof(struct user_chunk))
@@ -86,11 +86,19 @@ static void list_remove(struct user_transaction *t)
 		t->next->link = t->link;
 }
 
+static bool has_tracks(const struct user_log *log)
+{
+	return __atomic_load_n(&log->tracks, __ATOMIC_RELAXED);
+}
+
 rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transaction **transaction)
 {
 	struct user_log *log = user_log_of(base);
+	rvm_return_t code = has_tracks(log) ? user_tracking_begin() : RVM_SUCCESS;
 	struct user_transaction *t;
 
+	if (code)
+		return code;
 	pthread_mutex_lock(&log->lock);
 	t = log->free_transactions;
 	if (t) {
@@ -150,7 +158,7 @@ static bool extend_last(struct user_transaction *t, struct rvm_region *region, c
 }
 
 static bool add_range(struct user_transaction *t, struct rvm_region *region, char *address,
-		      u64 length)
+		      u64 length, bool saving)
 {
 	struct user_range *r;
 	char *undo = NULL;
@@ -158,7 +166,7 @@ static bool add_range(struct user_transaction *t, struct rvm_region *region, cha
 
 	if (t->count == t->capacity && !ranges_resize(t, t->capacity * 2))
 		return false;
-	if (t->base.restore) {
+	if (saving) {
 		undo = save(t, address, length);
 		if (!undo)
 			return false;
@@ -189,9 +197,27 @@ rvm_return_t user_set_range(struct rvm_transaction *transaction, struct rvm_regi
 	if (!length)
 		return RVM_SUCCESS;
 	user_lock(&t->lock);
-	added = add_range(t, region, address, length);
+	added = add_range(t, region, address, length, t->base.restore);
 	user_unlock(&t->lock);
 	return added ? RVM_SUCCESS : RVM_ENO_MEMORY;
+}
+
+bool user_transaction_add(struct user_transaction *t, struct user_region *region, char *address,
+			  u64 length)
+{
+	bool added;
+
+	user_lock(&t->lock);
+	added = add_range(t, &region->base, address, length, false);
+	user_unlock(&t->lock);
+	return added;
+}
+
+rvm_return_t user_prepare(struct rvm_transaction *transaction, struct rvm_region *region,
+			  char *address, uint64_t length)
+{
+	(void)transaction;
+	return user_tracking_prepare((struct user_region *)region, address, length);
 }
 
 static void patch_ranges(const struct user_range *r, const struct user_range *end,
@@ -292,7 +318,8 @@ void user_transaction_undo(struct user_transaction *t)
 	if (!t->base.restore)
 		return;
 	for (i = t->count; i-- > 0; )
-		memcpy(t->ranges[i].address, t->ranges[i].undo, t->ranges[i].length);
+		if (t->ranges[i].undo)
+			memcpy(t->ranges[i].address, t->ranges[i].undo, t->ranges[i].length);
 }
 
 void user_transaction_retire(struct user_transaction *t)
@@ -310,9 +337,33 @@ void user_transaction_retire(struct user_transaction *t)
 	list_add(&t->log->free_transactions, t);
 }
 
+/* What was collected is looked for anew by the next end. */
+static rvm_return_t end_tracked(struct user_transaction *t, bool flush)
+{
+	u64 count = t->count, length = t->length, pieces = t->pieces;
+	char *end = t->end;
+	rvm_return_t code = user_tracking_collect(t);
+
+	if (!code)
+		code = user_log_commit(t, flush);
+	else if (code == RVM_ENO_MEMORY)
+		user_abort(&t->base);
+	if (code != RVM_ETOO_BIG && code != RVM_EUNDECLARED) {
+		user_tracking_end();
+		return code;
+	}
+	t->count = count;
+	t->length = length;
+	t->pieces = pieces;
+	t->end = end;
+	return code;
+}
+
 rvm_return_t user_end(struct rvm_transaction *transaction, bool flush)
 {
-	return user_log_commit((struct user_transaction *)transaction, flush);
+	struct user_transaction *t = (struct user_transaction *)transaction;
+
+	return has_tracks(t->log) ? end_tracked(t, flush) : user_log_commit(t, flush);
 }
 
 rvm_return_t user_abort(struct rvm_transaction *transaction)
@@ -322,9 +373,13 @@ rvm_return_t user_abort(struct rvm_transaction *transaction)
 
 	pthread_mutex_lock(&log->lock);
 	user_transaction_undo(t);
+	if (has_tracks(log))
+		user_tracking_undo();
 	user_transaction_retire(t);
 	log->counters.aborts++;
 	pthread_mutex_unlock(&log->lock);
+	if (has_tracks(log))
+		user_tracking_end();
 	return RVM_SUCCESS;
 }
 

@@ -105,9 +105,6 @@ static const rvm_length_t tracking_flags[] = {
 	RVM_TRACK_RANGES, RVM_TRACK_CHECK, RVM_TRACK_PAGES, RVM_TRACK_DIFF,
 };
 
-static const char *const hook_names[] = { "mprotect", "userfaultfd", NULL };
-static const rvm_length_t hook_flags[] = { RVM_TRACK_MPROTECT, RVM_TRACK_USERFAULTFD };
-
 static const char *const engine_names[] = { "auto", "kernel", "user", NULL };
 
 struct rvmbench_options opt = {
@@ -160,7 +157,7 @@ static const char doc[] =
 enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_MAP_PRIVATE, KEY_OPTIMIZE,
 	KEY_REPEAT, KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
-	KEY_EVENTS, KEY_HOOK, KEY_STRICT, KEY_TRACKING,
+	KEY_EVENTS, KEY_STRICT, KEY_TRACKING,
 };
 
 static const struct argp_option options[] = {
@@ -186,8 +183,6 @@ static const struct argp_option options[] = {
 	{ "tracking", KEY_TRACKING, "MODE", 0,
 	  "How changes are found: ranges, check, pages or diff; with the last two nothing is declared (ranges)", 0 },
 	{ "strict", KEY_STRICT, NULL, 0, "With pages and diff: keep no page writable between transactions", 0 },
-	{ "hook", KEY_HOOK, "NAME", 0,
-	  "What the user engine finds stores with: mprotect or userfaultfd (mprotect)", 0 },
 	{ "truncate", KEY_TRUNCATE, "PERCENT", 0,
 	  "Share of the log in use that starts background truncation; 0: never (50)", 0 },
 
@@ -323,9 +318,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_EVENTS:
 		opt.events = true;
-		break;
-	case KEY_HOOK:
-		opt.hook = parse_name(state, "hook", arg, hook_names);
 		break;
 	case KEY_STRICT:
 		opt.strict = true;
@@ -718,8 +710,7 @@ static void open_log(void)
 	rvm_init_options(&options);
 	options.truncate = opt.truncate;
 	options.flags = optimize_flags[opt.optimize] | (opt.map_private ? RVM_MAP_PRIVATE : 0) |
-			tracking_flags[opt.tracking] | hook_flags[opt.hook] |
-			(opt.strict ? RVM_TRACK_STRICT : 0);
+			tracking_flags[opt.tracking] | (opt.strict ? RVM_TRACK_STRICT : 0);
 	length = file_length("log", opt.log, &device);
 	if (opt.create && !device) {
 		remove_file("log", opt.log);
@@ -955,7 +946,6 @@ void print_json_string(const char *name, const char *value)
 void print_tracking(void)
 {
 	print_json_string("tracking", tracking_names[opt.tracking]);
-	print_json_string("hook", hook_names[opt.hook]);
 	printf("\"strict\":%s,", opt.strict ? "true" : "false");
 }
 

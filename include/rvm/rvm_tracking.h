@@ -13,7 +13,7 @@
  * page fault; pages that were stored to lately are hot: they stay writable, and
  * are compared with their copies.  In tracked regions
  *
- * - rvm_set_range checks its arguments and does nothing else;
+ * - rvm_set_range checks its arguments, and changes nothing;
  * - rvm_abort_transaction gives back what was there at rvm_begin_transaction,
  *   in the begin mode no_restore, too;
  * - a process has one transaction at a time, whatever thread made it:
@@ -26,10 +26,21 @@
  * - with the kernel engine processes that store to the same page take turns:
  *   the second waits for the end of the first one's transaction.  Where each waits
  *   for the other, one gets SIGBUS (a system call EFAULT);
- * - all regions of a segment are tracked, or none (RVM_EIO, errno EBUSY).
+ * - with the kernel engine all regions of a segment are tracked, or none
+ *   (RVM_EIO, errno EBUSY);
+ * - with the user engine stores are found by mprotect(2) and a handler of SIGSEGV.
+ *   A system call that stores to a protected page gets EFAULT, unless rvm_set_range
+ *   was called for that memory in the transaction.  A handler that the application
+ *   installed before rvm_map gets all other signals; one that it installs later
+ *   must pass on to the one before it what is not its own.  A signal handler must not store to a
+ *   tracked region.  Each page that is stored to may take a mapping of its own: a
+ *   process can have 65,530 (vm.max_map_count).  Checked regions are protected, too.
+ *   Regions in a forked child are ordinary memory.
  *
  * The environment variable RVM_TRACKING gives the mode to programs that don't
- * choose one, with words after it: RVM_TRACKING=diff,strict
+ * choose one, and may go on with strict: RVM_TRACKING=diff,strict
+ *
+ * check is for tests: run a program with RVM_TRACKING=check RVM_CHECK=abort.
  */
 #ifndef RVM_TRACKING_H
 #define RVM_TRACKING_H
@@ -53,14 +64,6 @@ extern "C" {
 
 /* With pages and diff: no hot pages. */
 #define RVM_TRACK_STRICT	0x800
-
-/*
- * What the user engine finds stores with; none: mprotect.  The kernel engine has
- * one way, and takes no notice.
- */
-#define RVM_TRACK_MPROTECT	0x1000		/* and a handler of SIGSEGV */
-#define RVM_TRACK_USERFAULTFD	0x2000		/* write protection by userfaultfd(2) */
-#define RVM_TRACK_HOOKS		0x3000		/* mask */
 
 /*
  * A commit found undeclared changes, or a begin a store outside of any transaction,

@@ -16,7 +16,7 @@ struct rvmbench_options {
 	const char *log, *segment;
 	uint64_t log_size;		/* 0: not given */
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
-	int access, begin, commit, optimize, tracking, hook;
+	int access, begin, commit, optimize, tracking;
 	bool map_private, strict, create, verify, json, busy, worst, events;
 };
 

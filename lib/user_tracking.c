@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* Tracked and checked regions, by page protection. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/diff.h"
+#include "lib/user_tracking.h"
+
+#define QUIET		2u		/* so many commits must leave a page alone */
+#define HOT_MAX		512u		/* pages of a region that stay hot */
+
+struct page {
+	bool hot;		/* writable, and it has an image */
+	bool changed;		/* by the transaction that is being committed */
+	bool told;		/* a check has told of it: what it was then is in `told` */
+	u8 quiet;		/* so many commits have left it alone */
+};
+
+/* By page: images, what was told, and the pages themselves; in memory of its own. */
+struct user_track {
+	struct user_track *next;
+	struct user_region *region;
+	char *start;
+	u64 pages;
+	bool tracked;		/* else checked */
+	struct page *page;
+	u32 *hot;		/* their numbers */
+	u64 hot_count;
+	char *images, *told;
+	size_t size;		/* of all that memory */
+};
+
+/* The lock, and under it: */
+static struct user_lock lock;
+static struct user_track *tracks;
+static bool transaction_open;
+static struct sigaction previous;	/* what was there before our handler */
+static pid_t owner;			/* a forked child has copies of the regions */
+
+static void fault_handler(int signal, siginfo_t *info, void *context);
+
+/* --- pages --------------------------------------------------------------- */
+
+static char *page_at(const struct user_track *track, u64 number)
+{
+	return track->start + number * USER_PAGE;
+}
+
+static char *image_of(const struct user_track *track, u64 number)
+{
+	return track->images + number * USER_PAGE;
+}
+
+/* Bytes of the page that are the segment's: the last may be a part of one. */
+static u32 page_length(const struct user_track *track, u64 number)
+{
+	u64 left = track->region->base.length - number * USER_PAGE;
+
+	return left < USER_PAGE ? left : USER_PAGE;
+}
+
+static bool page_changed(const struct user_track *track, u64 number)
+{
+	u32 length = page_length(track, number);
+
+	return rvm_diff_first(image_of(track, number), page_at(track, number), 0, length) < length;
+}
+
+static bool protect(const struct user_track *track, u64 number, u64 pages, bool on)
+{
+	return !mprotect(page_at(track, number), pages * USER_PAGE,
+			 on ? PROT_READ : PROT_READ | PROT_WRITE);
+}
+
+static bool heat(struct user_track *track, u64 number)
+{
+	struct page *page = &track->page[number];
+
+	if (!page->hot) {
+		memcpy(image_of(track, number), page_at(track, number), USER_PAGE);
+		track->hot[track->hot_count++] = number;
+		page->hot = true;
+		page->told = false;
+	}
+	page->quiet = 0;
+	return protect(track, number, 1, false);
+}
+
+/* False: it is not to be written now, or can't be made so. */
+static bool admit(char *address)
+{
+	struct user_track *track;
+	bool done = false;
+
+	user_lock(&lock);
+	for (track = tracks; track; track = track->next) {
+		u64 offset = address - track->start;
+
+		if (offset / USER_PAGE < track->pages) {
+			done = (transaction_open || !track->tracked) &&
+			       heat(track, offset / USER_PAGE);
+			break;
+		}
+	}
+	user_unlock(&lock);
+	return done;
+}
+
+/* --- the signal ---------------------------------------------------------- */
+
+/* A child's copy of a region is ordinary memory.  Its lock may be held for ever. */
+static bool admit_in_child(char *address)
+{
+	struct user_track *track;
+
+	for (track = tracks; track; track = track->next)
+		if ((u64)(address - track->start) / USER_PAGE < track->pages)
+			return protect(track, 0, track->pages, false);
+	return false;
+}
+
+/* As if ours were not there. */
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+	sigset_t mask = previous.sa_mask, old;
+
+	if (!(previous.sa_flags & SA_SIGINFO) &&
+	    (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)) {
+		/* the store is tried again, and now ends the process */
+		sigaction(signal, &previous, NULL);
+		if (info->si_code <= 0)
+			raise(signal);
+		return;
+	}
+	if (!(previous.sa_flags & SA_NODEFER))
+		sigaddset(&mask, signal);
+	pthread_sigmask(SIG_BLOCK, &mask, &old);
+	if (previous.sa_flags & SA_SIGINFO)
+		previous.sa_sigaction(signal, info, context);
+	else
+		previous.sa_handler(signal);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void fault_handler(int signal, siginfo_t *info, void *context)
+{
+	char *address = info->si_addr;
+	int error = errno;
+	bool done = false;
+
+	if (info->si_code == SEGV_ACCERR)
+		done = getpid() == owner ? admit(address) : admit_in_child(address);
+	errno = error;
+	if (!done)
+		pass_on(signal, info, context);
+}
+
+static bool is_ours(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == fault_handler;
+}
+
+static int install(void)
+{
+	struct sigaction ours = {
+		.sa_sigaction = fault_handler,
+		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK,
+	}, now;
+
+	if (sigaction(SIGSEGV, NULL, &now))
+		return -errno;
+	if (is_ours(&now))
+		return 0;
+	previous = now;
+	return sigaction(SIGSEGV, &ours, NULL) ? -errno : 0;
+}
+
+/* Unless the application has put its own in front, which may call ours. */
+static void uninstall(void)
+{
+	struct sigaction now;
+
+	if (!sigaction(SIGSEGV, NULL, &now) && is_ours(&now))
+		sigaction(SIGSEGV, &previous, NULL);
+}
+
+/* --- regions ------------------------------------------------------------- */
+
+static struct user_track *track_new(struct user_region *region)
+{
+	bool tracked = rvm_tracked(&region->base.tracking);
+	u64 pages = rvm_whole_pages(region->base.length) / USER_PAGE;
+	u64 contents = pages * USER_PAGE;
+	struct user_track *track = calloc(1, sizeof(*track));
+	char *memory;
+
+	if (!track)
+		return NULL;
+	track->size = contents * (tracked ? 1 : 2) + pages * (sizeof(*track->page) + sizeof(*track->hot));
+	memory = mmap(NULL, track->size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED) {
+		free(track);
+		return NULL;
+	}
+	track->images = memory;
+	track->told = tracked ? NULL : memory + contents;
+	memory += contents * (tracked ? 1 : 2);
+	track->hot = (u32 *)memory;
+	track->page = (struct page *)(memory + pages * sizeof(*track->hot));
+	track->region = region;
+	track->start = region->base.address;
+	track->pages = pages;
+	track->tracked = tracked;
+	return track;
+}
+
+int user_tracking_open(struct user_region *region)
+{
+	struct user_track *track;
+	int error = 0;
+
+	if (region->base.tracking.mode == RVM_TRACKING_RANGES)
+		return 0;
+	track = track_new(region);
+	if (!track)
+		return -ENOMEM;
+	user_lock(&lock);
+	if (!tracks)
+		error = install();
+	if (!error && !protect(track, 0, track->pages, true))
+		error = -errno;
+	if (!error) {
+		owner = getpid();
+		track->next = tracks;
+		tracks = track;
+		region->track = track;
+	}
+	user_unlock(&lock);
+	if (error) {
+		munmap(track->images, track->size);
+		free(track);
+	}
+	return error;
+}
+
+void user_tracking_close(struct user_region *region)
+{
+	struct user_track *track = region->track, **link;
+
+	if (!track)
+		return;
+	user_lock(&lock);
+	for (link = &tracks; *link != track; link = &(*link)->next)
+		;
+	*link = track->next;
+	protect(track, 0, track->pages, false);
+	if (!tracks)
+		uninstall();
+	user_unlock(&lock);
+	munmap(track->images, track->size);
+	free(track);
+	region->track = NULL;
+}
+
+/* --- transactions -------------------------------------------------------- */
+
+/* What is reported. */
+struct findings {
+	struct rvm_found found[RVM_FOUND_MAX];
+	u64 count;
+};
+
+static void add_finding(struct findings *findings, const char *address, u64 length)
+{
+	if (findings->count < RVM_FOUND_MAX)
+		findings->found[findings->count] =
+			(struct rvm_found){ (uintptr_t)address, length };
+	findings->count++;
+}
+
+static void put_back(struct user_track *track, u64 number, struct findings *findings)
+{
+	char *page = page_at(track, number), *image = image_of(track, number);
+	u32 size = page_length(track, number), at, length;
+
+	for (at = 0;; at += length) {
+		at = rvm_diff_next(image, page, at, size, 0, &length);
+		if (at == size)
+			return;
+		add_finding(findings, page + at, length);
+		memcpy(page + at, image + at, length);
+	}
+}
+
+static bool any_tracked(void)
+{
+	for (const struct user_track *track = tracks; track; track = track->next)
+		if (track->tracked)
+			return true;
+	return false;
+}
+
+rvm_return_t user_tracking_begin(void)
+{
+	struct findings findings = { .count = 0 };
+	struct user_track *track;
+	rvm_return_t code;
+
+	user_lock(&lock);
+	for (track = tracks; track; track = track->next)
+		for (u64 i = 0; track->tracked && i < track->hot_count; i++)
+			put_back(track, track->hot[i], &findings);
+	user_unlock(&lock);
+	code = rvm_tracking_report(RVM_FOUND_STRAY, findings.found, findings.count);
+	if (code)
+		return code;
+	user_lock(&lock);
+	transaction_open = any_tracked();
+	user_unlock(&lock);
+	return RVM_SUCCESS;
+}
+
+rvm_return_t user_tracking_prepare(struct user_region *region, char *address, u64 length)
+{
+	struct user_track *track = region->track;
+	u64 first = (address - track->start) / USER_PAGE;
+	u64 last = (address + length - 1 - track->start) / USER_PAGE;
+	bool done = true;
+
+	user_lock(&lock);
+	for (; done && first <= last; first++)
+		if (!track->page[first].hot)
+			done = heat(track, first);
+	user_unlock(&lock);
+	return done ? RVM_SUCCESS : RVM_ENO_MEMORY;
+}
+
+/* What a page of a tracked region has changed in, or all of it: false, no memory. */
+static bool collect_page(struct user_track *track, u64 number, struct user_transaction *t)
+{
+	bool whole = track->region->base.tracking.mode == RVM_TRACKING_PAGES;
+	char *page = page_at(track, number), *image = image_of(track, number);
+	u32 size = page_length(track, number), at, length;
+
+	at = rvm_diff_next(image, page, 0, size, RVM_DIFF_GAP, &length);
+	track->page[number].changed = at < size;
+	if (whole && at < size)
+		return user_transaction_add(t, track->region, page, size);
+	while (at < size) {
+		if (!user_transaction_add(t, track->region, page + at, length))
+			return false;
+		at = rvm_diff_next(image, page, at + length, size, RVM_DIFF_GAP, &length);
+	}
+	return true;
+}
+
+/* --- checking ------------------------------------------------------------ */
+
+/* Bytes of one page. */
+struct bytes {
+	u64 set[USER_PAGE / 64];
+};
+
+static void set_bytes(struct bytes *bytes, u32 start, u32 end, bool value)
+{
+	for (; start < end; start++) {
+		u64 bit = 1ull << start % 64;
+
+		bytes->set[start / 64] = (bytes->set[start / 64] & ~bit) | (value ? bit : 0);
+	}
+}
+
+static bool has_byte(const struct bytes *bytes, u32 i)
+{
+	return bytes->set[i / 64] >> i % 64 & 1;
+}
+
+/* Without what the transaction has declared of the page. */
+static void leave_out(struct bytes *bytes, const char *page, struct user_transaction *t)
+{
+	user_lock(&t->lock);
+	for (u64 i = 0; i < t->count; i++) {
+		const char *start = t->ranges[i].address, *end = start + t->ranges[i].length;
+
+		if (start < page)
+			start = page;
+		if (end > page + USER_PAGE)
+			end = page + USER_PAGE;
+		if (start < end)
+			set_bytes(bytes, start - page, end - page, false);
+	}
+	user_unlock(&t->lock);
+}
+
+/* log->lock is held: transactions neither end nor are their bytes restored. */
+static void check_page(struct user_track *track, u64 number, struct user_log *log,
+		       struct findings *findings)
+{
+	char *page = page_at(track, number), *image = image_of(track, number);
+	u32 size = page_length(track, number), at, length;
+	const char *told = track->told + number * USER_PAGE;
+	struct user_transaction *t;
+	struct bytes bytes = { 0 };
+
+	track->page[number].changed = page_changed(track, number);
+	if (!track->page[number].changed)
+		return;
+	for (at = 0;; at += length) {
+		at = rvm_diff_next(image, page, at, size, 0, &length);
+		if (at == size)
+			break;
+		set_bytes(&bytes, at, at + length, true);
+	}
+	/* Only now: who stores has declared before. */
+	for (t = log->open_transactions; t; t = t->next)
+		leave_out(&bytes, page, t);
+	for (at = 0; at < size; at += length) {
+		length = 0;
+		while (at + length < size && has_byte(&bytes, at + length) &&
+		       !(track->page[number].told && told[at + length] == page[at + length]))
+			length++;
+		if (length)
+			add_finding(findings, page + at, length);
+		else
+			length = 1;
+	}
+}
+
+/* What has been told of these pages is told once. */
+static void remember(struct user_track *track)
+{
+	for (u64 i = 0; i < track->hot_count; i++) {
+		u64 number = track->hot[i];
+
+		if (!track->page[number].changed)
+			continue;
+		memcpy(track->told + number * USER_PAGE, page_at(track, number), USER_PAGE);
+		track->page[number].told = true;
+	}
+}
+
+static void check(struct user_log *log, struct findings *findings)
+{
+	struct user_track *track;
+
+	pthread_mutex_lock(&log->lock);
+	user_lock(&lock);
+	for (track = tracks; track; track = track->next) {
+		u64 before = findings->count;
+
+		if (track->tracked)
+			continue;
+		for (u64 i = 0; i < track->hot_count; i++)
+			check_page(track, track->hot[i], log, findings);
+		if (findings->count > before && !rvm_tracking_refuses())
+			remember(track);
+	}
+	user_unlock(&lock);
+	pthread_mutex_unlock(&log->lock);
+}
+
+rvm_return_t user_tracking_collect(struct user_transaction *t)
+{
+	struct findings findings = { .count = 0 };
+	struct user_track *track;
+	rvm_return_t code;
+	bool done = true;
+
+	check(t->log, &findings);
+	code = rvm_tracking_report(RVM_FOUND_UNDECLARED, findings.found, findings.count);
+	if (code)
+		return code;
+	user_lock(&lock);
+	for (track = tracks; track; track = track->next)
+		for (u64 i = 0; track->tracked && done && i < track->hot_count; i++)
+			done = collect_page(track, track->hot[i], t);
+	user_unlock(&lock);
+	return done ? RVM_SUCCESS : RVM_ENO_MEMORY;
+}
+
+/* --- the end ------------------------------------------------------------- */
+
+static void copy_to_images(struct user_track *track, const char *address, const char *data,
+			   u64 length)
+{
+	u64 offset = address - track->start;
+
+	while (length) {
+		u64 number = offset / USER_PAGE, n = USER_PAGE - offset % USER_PAGE;
+
+		if (n > length)
+			n = length;
+		if (track->page[number].hot)
+			memcpy(track->images + offset, data, n);
+		offset += n;
+		data += n;
+		length -= n;
+	}
+}
+
+void user_tracking_committed(struct user_transaction *t, const char *record)
+{
+	const char *at = record + sizeof(struct rvm_record_header);
+
+	user_lock(&lock);
+	for (u64 i = 0; i < t->count; i++) {
+		const struct user_range *r = &t->ranges[i];
+		const char *address = r->address;
+		u64 left = r->length;
+
+		while (left) {
+			u64 piece = left < USER_PIECE ? left : USER_PIECE;
+
+			at += sizeof(struct rvm_range_header);
+			if (r->region->track)
+				copy_to_images(r->region->track, address, at, piece);
+			at += rvm_align8(piece);
+			address += piece;
+			left -= piece;
+		}
+	}
+	user_unlock(&lock);
+}
+
+void user_tracking_undo(void)
+{
+	struct user_track *track;
+
+	user_lock(&lock);
+	for (track = tracks; track; track = track->next)
+		for (u64 i = 0; track->tracked && i < track->hot_count; i++)
+			memcpy(page_at(track, track->hot[i]), image_of(track, track->hot[i]),
+			       page_length(track, track->hot[i]));
+	user_unlock(&lock);
+}
+
+/* False: it was stored to at the last moment, and stays hot. */
+static bool cool(struct user_track *track, u64 number)
+{
+	if (page_changed(track, number) || !protect(track, number, 1, true))
+		return false;
+	if (page_changed(track, number)) {
+		protect(track, number, 1, false);
+		return false;
+	}
+	track->page[number].hot = false;
+	return true;
+}
+
+static void end_track(struct user_track *track)
+{
+	bool strict = track->region->base.tracking.strict;
+	u64 kept = 0, excess;
+
+	excess = track->hot_count > HOT_MAX ? track->hot_count - HOT_MAX : 0;
+	/* The oldest come first. */
+	for (u64 i = 0; i < track->hot_count; i++) {
+		u64 number = track->hot[i];
+		struct page *page = &track->page[number];
+		bool cold;
+
+		page->quiet = page->changed ? 0 : page->quiet + 1;
+		page->changed = false;
+		cold = strict || page->quiet >= QUIET || excess;
+		if (cold && cool(track, number))
+			excess -= excess > 0;
+		else
+			track->hot[kept++] = number;
+	}
+	track->hot_count = kept;
+}
+
+void user_tracking_end(void)
+{
+	struct user_track *track;
+
+	user_lock(&lock);
+	transaction_open = false;
+	for (track = tracks; track; track = track->next)
+		end_track(track);
+	user_unlock(&lock);
+}

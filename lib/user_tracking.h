@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Tracking in the user engine: tracked and checked regions are write-protected,
+ * and a handler of SIGSEGV lets the first store to each page through, after it
+ * has copied the page: its image, what is committed of it.  Such pages are hot,
+ * until two commits in a row find them unchanged, or more than 512 are; strict
+ * regions keep none.  Comparing a hot page costs a tenth of what the signal does.
+ *
+ * Pages and images change under one lock, which comes after all others; the
+ * handler takes it.  So nothing stores to a region while it holds it, but to pages
+ * that are hot.
+ */
+#ifndef RVM_LIB_USER_TRACKING_H
+#define RVM_LIB_USER_TRACKING_H
+
+#include "lib/user.h"
+
+/* A mapped region begins and ends to be tracked or checked: 0 or -errno. */
+int user_tracking_open(struct user_region *region);
+/* Its memory is protected no longer. */
+void user_tracking_close(struct user_region *region);
+
+/*
+ * A transaction begins: what was stored to tracked regions since the last one is
+ * put back and reported.  RVM_EUNDECLARED: it doesn't begin.
+ */
+rvm_return_t user_tracking_begin(void);
+
+/* The whole range is going to be stored to, perhaps by a system call, which gets no signal. */
+rvm_return_t user_tracking_prepare(struct user_region *region, char *address, u64 length);
+
+/*
+ * Before a commit: what changed in tracked regions becomes ranges of the
+ * transaction; and what changed in checked ones, and no open transaction
+ * declares, is reported.  RVM_EUNDECLARED and RVM_ENO_MEMORY leave it as it was.
+ */
+rvm_return_t user_tracking_collect(struct user_transaction *t);
+
+/* The ranges stand in the record with the bytes that are committed.  log->lock is held. */
+void user_tracking_committed(struct user_transaction *t, const char *record);
+
+/* Tracked regions are as after the last commit.  log->lock may be held. */
+void user_tracking_undo(void);
+
+/* The transaction is over: protect what is not to stay hot. */
+void user_tracking_end(void);
+
+#endif
