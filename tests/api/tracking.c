@@ -306,36 +306,41 @@ TEST_F(tracked, fatal)
 static pthread_barrier_t met;
 static volatile int order;
 
+/* Threads return what went wrong, or NULL. */
 static void *second(void *context)
 {
-	struct __test_metadata *_metadata = context;
 	rvm_tid_t tid;
 
+	(void)context;
+	rvm_init_tid(&tid);
 	pthread_barrier_wait(&met);
-	tid = begin(_metadata);
-	EXPECT_EQ(1, order);
+	if (rvm_begin_transaction(&tid, restore))
+		return "begin";
+	if (order != 1)
+		return "order";
 	memory[1] = 2;
-	OK(rvm_end_transaction(&tid, no_flush));
-	return NULL;
+	return rvm_end_transaction(&tid, no_flush) ? "end" : NULL;
 }
 
 static void takes_turns(CHILD_ARGS)
 {
 	rvm_tid_t tid, other;
 	pthread_t thread;
+	void *wrong;
 
 	begin_all(_metadata, f, flags);
 	pthread_barrier_init(&met, NULL, 2);
 	tid = begin(_metadata);
 	rvm_init_tid(&other);
 	CODE(RVM_EUNCOMMIT, rvm_begin_transaction(&other, restore));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, second, _metadata));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, second, NULL));
 	pthread_barrier_wait(&met);
 	usleep(50000);
 	memory[0] = 1;
 	order = 1;
 	OK(rvm_abort_transaction(&tid));
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(thread, &wrong));
+	ASSERT_EQ(NULL, wrong);
 	ASSERT_EQ(0, memory[0]);
 	ASSERT_EQ(2, memory[1]);
 	OK(rvm_terminate());
@@ -353,18 +358,19 @@ TEST_F(tracked, one_transaction_at_a_time)
 
 static void *count_up(void *context)
 {
-	struct __test_metadata *_metadata = context;
 	rvm_tid_t tid;
 	int i;
 
+	(void)context;
+	rvm_init_tid(&tid);
 	for (i = 0; i < ROUNDS; i++) {
-		tid = begin(_metadata);
+		if (rvm_begin_transaction(&tid, restore))
+			return "begin";
 		++*(long *)memory;
 		++*(long *)(memory + (1 + i % 8) * PAGE);
-		if (i % 5)
-			OK(rvm_end_transaction(&tid, i % 50 == 1 ? flush : no_flush));
-		else
-			OK(rvm_abort_transaction(&tid));
+		if (i % 5 ? rvm_end_transaction(&tid, i % 50 == 1 ? flush : no_flush) :
+			    rvm_abort_transaction(&tid))
+			return "end";
 	}
 	return NULL;
 }
@@ -372,13 +378,16 @@ static void *count_up(void *context)
 static void counts_up(CHILD_ARGS)
 {
 	pthread_t threads[THREADS];
+	void *wrong;
 	int i;
 
 	begin_all(_metadata, f, flags);
 	for (i = 0; i < THREADS; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count_up, _metadata));
-	for (i = 0; i < THREADS; i++)
-		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count_up, NULL));
+	for (i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &wrong));
+		ASSERT_EQ(NULL, wrong);
+	}
 	ASSERT_EQ(THREADS * ROUNDS / 5 * 4, *(long *)memory);
 	OK(rvm_terminate());
 }
