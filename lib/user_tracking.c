@@ -94,7 +94,7 @@ static bool heat(struct user_track *track, u64 number)
 }
 
 /* False: it is not to be written now, or can't be made so. */
-static bool admit(char *address)
+static bool admit(const char *address)
 {
 	struct user_track *track;
 	bool done = false;
@@ -116,7 +116,7 @@ static bool admit(char *address)
 /* --- the signal ---------------------------------------------------------- */
 
 /* A child's copy of a region is ordinary memory.  Its lock may be held for ever. */
-static bool admit_in_child(char *address)
+static bool admit_in_child(const char *address)
 {
 	struct user_track *track;
 
@@ -203,7 +203,8 @@ static struct user_track *track_new(struct user_region *region)
 
 	if (!track)
 		return NULL;
-	track->size = contents * (tracked ? 1 : 2) + pages * (sizeof(*track->page) + sizeof(*track->hot));
+	track->size = contents * (tracked ? 1 : 2) +
+		      pages * (sizeof(*track->page) + sizeof(*track->hot));
 	memory = mmap(NULL, track->size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED) {

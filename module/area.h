@@ -32,7 +32,7 @@ struct rvm_process {
 	struct list_head areas;
 
 	/* module/tracking.c's */
-	struct list_head hot;		/* images of pages that it owns; to be protected soon, first */
+	struct list_head hot;		/* images of its pages; first those to be protected soon */
 	unsigned int hot_count;
 	unsigned int checked;		/* regions */
 	u64 reached;			/* by the search for a deadlock of this number */

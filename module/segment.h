@@ -34,7 +34,7 @@ struct rvm_segment {
 	unsigned int region_count;	/* commit_lock */
 	/* Writable regions of each kind; commit_lock, read without. */
 	unsigned int tracked, checked, declared;
-	struct list_head hot;		/* commit_lock: images to check, if there are checked ones */
+	struct list_head hot;		/* commit_lock: images to check, if any region is */
 
 	unsigned long pages_written;	/* truncate_lock */
 	atomic_long_t write_faults, pages_read;

@@ -239,7 +239,9 @@ out:
  */
 static struct rvm_process *holder(struct rvm_image *image)
 {
-	return image->owner && open_area(image->owner) && rvm_image_changed(image) ? image->owner : NULL;
+	struct rvm_process *owner = image->owner;
+
+	return owner && open_area(owner) && rvm_image_changed(image) ? owner : NULL;
 }
 
 /* From another process: false if its transaction has changed it. */
@@ -260,31 +262,34 @@ static bool take(struct rvm_image *image)
 	return true;
 }
 
+static vm_fault_t store_tracked(struct rvm_region *region, struct rvm_image *image)
+{
+	struct rvm_process *process = region->process;
+
+	if (!open_area(process))
+		return VM_FAULT_SIGSEGV;
+	if (image->owner && image->owner != process && !take(image))
+		return VM_FAULT_NOPAGE;
+	if (!image->owner)
+		own(image, region);
+	/* What was taken may have gone to one who waited. */
+	if (image->owner != process)
+		return VM_FAULT_NOPAGE;
+	return 0;
+}
+
 vm_fault_t rvm_tracking_store(struct rvm_region *region, struct rvm_image *image)
 {
 	struct rvm_segment *segment = region->segment;
-	struct rvm_process *process = region->process;
 	struct rvm_log *log = segment->log;
 	vm_fault_t ret = 0;
 
 	mutex_lock(&log->commit_lock);
-	if (!(region->tracking & RVM_SEGMENT_TRACKED)) {
-		if (segment->checked && list_empty(&image->hot))
-			list_add_tail(&image->hot, &segment->hot);
-		image->quiet = 0;
-	} else if (!open_area(process)) {
-		ret = VM_FAULT_SIGSEGV;
-	} else {
-		if (image->owner && image->owner != process && !take(image))
-			ret = VM_FAULT_NOPAGE;
-		/* What is taken may have gone to one who waited. */
-		else if (!image->owner)
-			own(image, region);
-		else if (image->owner != process)
-			ret = VM_FAULT_NOPAGE;
-		else
-			image->quiet = 0;
-	}
+	if (region->tracking & RVM_SEGMENT_TRACKED)
+		ret = store_tracked(region, image);
+	else if (segment->checked && list_empty(&image->hot))
+		list_add_tail(&image->hot, &segment->hot);
+	image->quiet = 0;
 	mutex_unlock(&log->commit_lock);
 	return ret;
 }
@@ -476,7 +481,7 @@ static void cool(struct rvm_image *image)
 	 * Another thread may have begun the next one, and stored to it already.  And
 	 * who has pinned the page writes without a fault: it stays to be compared.
 	 */
-	if ((open_area(process) && rvm_image_changed(image)) || folio_maybe_dma_pinned(image->folio))
+	if (holder(image) || folio_maybe_dma_pinned(image->folio))
 		return;
 	put_back(image, &process->strays);
 	disown(image);

@@ -48,7 +48,7 @@ typedef struct {
 	uint64_t memory;		/* held, of what the limit is for; 0 in the user engine */
 	uint64_t memory_limit;		/* in force; 0 in the user engine, which has none */
 	uint64_t memory_waits;		/* stores that waited for memory */
-	uint64_t undeclared;		/* changes that this process reported: <rvm/rvm_tracking.h> */
+	uint64_t undeclared;		/* changes that this process reported: rvm_tracking.h */
 } rvm_engine_counters_t;
 
 /*

@@ -340,7 +340,7 @@ static bool do_attach_log(void)
 }
 
 /* Mostly the same for all: tracked regions and others of a segment don't mix. */
-static uint32_t some_tracking(unsigned int segment)
+static uint32_t some_tracking(unsigned int which)
 {
 	static const uint32_t tracked[] = {
 		RVM_SEGMENT_DIFF, RVM_SEGMENT_PAGES, RVM_SEGMENT_DIFF | RVM_SEGMENT_STRICT,
@@ -348,17 +348,17 @@ static uint32_t some_tracking(unsigned int segment)
 
 	if (one_in(16))
 		return pick(32);
-	return segment % 2 ? tracked[pick(ARRAY_LENGTH(tracked))] : one_in(3) ? RVM_SEGMENT_CHECK : 0;
+	return which % 2 ? tracked[pick(ARRAY_LENGTH(tracked))] : one_in(3) ? RVM_SEGMENT_CHECK : 0;
 }
 
 static bool do_attach_segment(void)
 {
 	struct rvm_ioc_attach_segment a = { .size = sizeof(a) };
-	unsigned int place, number = pick(SEGMENTS);
+	unsigned int place, which = pick(SEGMENTS);
 	int log = fd_of(LOG, &place), file, fd;
-	const char *name = board->place[place].segment[number];
+	const char *name = board->place[place].segment[which];
 
-	a.flags = some_tracking(number);
+	a.flags = some_tracking(which);
 	file = open(name, (one_in(12) ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	a.fd = one_in(20) ? wild_fd() : file;
 	a.name = (uintptr_t)(one_in(20) ? somewhere(any_mapping(SEGMENT), 20) : name);

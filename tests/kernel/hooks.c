@@ -777,9 +777,11 @@ TEST_F(tracking, killed)
 
 FIXTURE(check) {
 	struct world w;
-	struct rvm_ioc_found found[RVM_FOUND_MAX];
-	uint64_t count;
 };
+
+/* What the last commit told. */
+static struct rvm_ioc_found found[RVM_FOUND_MAX];
+static uint64_t count;
 
 FIXTURE_SETUP(check)
 {
@@ -794,21 +796,21 @@ FIXTURE_TEARDOWN(check)
 	remove_files(&self->w.f);
 }
 
-static int commit_checked(FIXTURE_DATA(check) *self, uint32_t flags)
+static int commit_checked(const struct world *w, uint32_t flags)
 {
 	struct rvm_ioc_commit a = {
-		.size = sizeof(a), .flags = flags, .area = self->w.area->area,
-		.room = RVM_FOUND_MAX, .found = (uintptr_t)self->found,
+		.size = sizeof(a), .flags = flags, .area = w->area->area,
+		.room = RVM_FOUND_MAX, .found = (uintptr_t)found,
 	};
-	int ret = ioctl(self->w.log, RVM_IOC_COMMIT, &a);
+	int ret = ioctl(w->log, RVM_IOC_COMMIT, &a);
 
-	self->count = a.count;
+	count = a.count;
 	return ret;
 }
 
 #define FOUND(i, at, bytes) do {						\
-	EXPECT_EQ((uintptr_t)self->w.memory + (at), self->found[i].address);	\
-	EXPECT_EQ((bytes), self->found[i].length);				\
+	EXPECT_EQ((uintptr_t)self->w.memory + (at), found[i].address);	\
+	EXPECT_EQ((bytes), found[i].length);				\
 } while (0)
 
 TEST_F(check, finds_undeclared)
@@ -821,8 +823,8 @@ TEST_F(check, finds_undeclared)
 	unsigned int i;
 
 	set(w->area, w->memory + 200, 1, 100);
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(0, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(0, count);
 	for (i = 0; i < ARRAY_LENGTH(places); i++) {
 		bool two = places[i].at % PAGE + places[i].length > PAGE;
 
@@ -832,18 +834,18 @@ TEST_F(check, finds_undeclared)
 		set(w->area, w->memory + 200, i, 100);
 		if (!(i % 2))
 			memset(w->memory + places[i].at, 2 + i, places[i].length);
-		WORKS(commit_checked(self, 0));
-		ASSERT_EQ(1 + two, self->count);
+		WORKS(commit_checked(w, 0));
+		ASSERT_EQ(1 + two, count);
 		FOUND(0, places[i].at, two ? PAGE - places[i].at % PAGE : places[i].length);
 		/* once */
 		set(w->area, w->memory + 200, i, 50);
-		WORKS(commit_checked(self, 0));
-		ASSERT_EQ(0, self->count);
+		WORKS(commit_checked(w, 0));
+		ASSERT_EQ(0, count);
 	}
 	/* and again if it changes */
 	w->memory[0] = 99;
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(1, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(1, count);
 	FOUND(0, 0, 1);
 	/* none of it is durable */
 	WORKS(reopen_as(w, RVM_SEGMENT_CHECK));
@@ -861,8 +863,8 @@ TEST_F(check, beside_declared)
 	declare(w->area, w->memory + PAGE - 10, 20);
 	memset(w->memory + 90, 1, 120);
 	memset(w->memory + PAGE - 11, 1, 22);
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(4, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(4, count);
 	FOUND(0, 90, 10);
 	FOUND(1, 200, 10);
 	FOUND(2, PAGE - 11, 1);
@@ -871,8 +873,8 @@ TEST_F(check, beside_declared)
 	declare_no_restore(w->area, w->memory + 2 * PAGE, 10);
 	memset(w->memory + 2 * PAGE, 1, 10);
 	WORKS(do_abort(w->log, w->area));
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(1, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(1, count);
 	FOUND(0, 2 * PAGE, 10);
 }
 
@@ -881,24 +883,40 @@ TEST_F(check, of_another_transaction)
 {
 	struct world *w = &self->w;
 	struct rvm_area_header *other = map(w->log, AREA);
+	struct stage *stage = shared_memory(PAGE);
+	int status;
+	pid_t pid;
 
 	set(other, w->memory + 100, 1, 50);
 	w->memory[150] = 1;
 	set(w->area, w->memory + 300, 1, 10);
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(1, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(1, count);
 	FOUND(0, 150, 1);
 	WORKS(do_abort(w->log, other));
 	munmap(other, AREA);
 
-	/* of another process, whose stores are seen here */
-	CHILD({
+	/* and so it is of another process, whose stores are seen here */
+	pid = fork();
+	if (!pid) {
 		struct rvm_area_header *area = map(w->log, AREA);
 		char *memory = map(w->segment, LENGTH);
 
 		set(area, memory + 500, 1, 10);
-		WORKS(commit_checked(self, 0) ? 0 : 0);
-	});
+		memory[510] = 1;
+		reach(stage, 1);
+		await(stage, 2);
+		_exit(commit(w->log, area, 0) ? 1 : 0);
+	}
+	await(stage, 1);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(1, count);
+	FOUND(0, 510, 1);
+	reach(stage, 2);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(0, count);
 }
 
 TEST_F(check, refused)
@@ -908,16 +926,16 @@ TEST_F(check, refused)
 
 	set(w->area, w->memory, 1, 10);
 	w->memory[10] = 1;
-	FAILS(EUCLEAN, commit_checked(self, RVM_COMMIT_CHECKED));
-	ASSERT_EQ(1, self->count);
+	FAILS(EUCLEAN, commit_checked(w, RVM_COMMIT_CHECKED));
+	ASSERT_EQ(1, count);
 	FOUND(0, 10, 1);
 	ASSERT_EQ(commits, query(w->log).commits);
 	/* it is told until it is right */
-	FAILS(EUCLEAN, commit_checked(self, RVM_COMMIT_CHECKED | RVM_COMMIT_FLUSH));
-	ASSERT_EQ(1, self->count);
+	FAILS(EUCLEAN, commit_checked(w, RVM_COMMIT_CHECKED | RVM_COMMIT_FLUSH));
+	ASSERT_EQ(1, count);
 	declare(w->area, w->memory + 10, 1);
-	WORKS(commit_checked(self, RVM_COMMIT_CHECKED | RVM_COMMIT_FLUSH));
-	ASSERT_EQ(0, self->count);
+	WORKS(commit_checked(w, RVM_COMMIT_CHECKED | RVM_COMMIT_FLUSH));
+	ASSERT_EQ(0, count);
 	WORKS(reopen_as(w, RVM_SEGMENT_CHECK));
 	ASSERT_TRUE(all_are(w->memory, 1, 11));
 }
@@ -930,12 +948,12 @@ TEST_F(check, many)
 
 	for (i = 0; i < 100; i++)
 		w->memory[i * 600] = 1;
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(100, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(100, count);
 	for (i = 0; i < RVM_FOUND_MAX; i++)
-		EXPECT_EQ(1, self->found[i].length);
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(0, self->count);
+		EXPECT_EQ(1, found[i].length);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(0, count);
 }
 
 /* Stores from before the region that checks was mapped, by one that doesn't. */
@@ -953,13 +971,13 @@ TEST_F(check, of_other_regions)
 	w->memory = map(w->segment, LENGTH);
 	ASSERT_NE(MAP_FAILED, w->memory);
 	memory[PAGE + 100] = 1;
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(2, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(2, count);
 	/* it checks no longer once it has gone */
 	memory[200] = 1;
 	munmap(w->memory, LENGTH);
-	WORKS(commit_checked(self, 0));
-	ASSERT_EQ(0, self->count);
+	WORKS(commit_checked(w, 0));
+	ASSERT_EQ(0, count);
 	w->memory = memory;
 	close(w->segment);
 	w->segment = other;

@@ -273,7 +273,7 @@ static int UNUSED commit_id(int log, uint32_t id, uint32_t flags)
 }
 
 static int UNUSED begin_id(int log, uint32_t area, struct rvm_ioc_found *found, uint32_t room,
-		    uint64_t *count)
+			   uint64_t *count)
 {
 	struct rvm_ioc_begin a = {
 		.size = sizeof(a), .area = area, .room = room, .found = (uintptr_t)found,

@@ -83,7 +83,7 @@ static void print(const char *event, unsigned int pages, unsigned int bytes, uns
 /* Stores of the transactions before are forgotten: by the tracking, and by what truncates. */
 static void rest(char *memory, bool truncate)
 {
-	struct steps unused;
+	struct steps unused = { 0 };
 
 	for (unsigned int i = 0; i < QUIET; i++)
 		transaction(memory, 0, 0, 0, &unused);
@@ -94,7 +94,7 @@ static void rest(char *memory, bool truncate)
 /* The same pages in each round. */
 static void steady(char *memory, unsigned int pages, unsigned int bytes)
 {
-	struct steps unused, steps = { 0 };
+	struct steps unused = { 0 }, steps = { 0 };
 
 	rest(memory, true);
 	transaction(memory, pages, bytes, 1, &unused);
