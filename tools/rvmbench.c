@@ -812,9 +812,12 @@ static bool open_segment(rvm_region_t *region, uint64_t need)
 			die("segment %s: %s", opt.segment, strerror(errno));
 		close(fd);
 	} else if (have < need) {
-		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " are needed for %" PRIu64 " bank%s of %" PRIu64 " accounts",
-		    opt.segment, have, need, opt.threads, opt.threads == 1 ? "" : "s",
-		    opt.accounts);
+		if (opt.events)
+			die("the segment %s has %" PRIu64 " bytes, and --events takes %" PRIu64,
+			    opt.segment, have, need);
+		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " bank%s of %" PRIu64 " accounts take%s %" PRIu64,
+		    opt.segment, have, opt.threads, opt.threads == 1 ? "" : "s", opt.accounts,
+		    opt.threads == 1 ? "s" : "", need);
 	}
 
 	rvm_init_region(region);
@@ -1029,7 +1032,9 @@ int main(int argc, char **argv)
 
 	open_log();
 	if (opt.events) {
-		open_segment(&region, EVENTS_LENGTH);
+		if (!open_segment(&region, EVENTS_LENGTH))
+			die("--events would overwrite the segment %s; --create says that it may",
+			    opt.segment);
 		measure_events(region.vmaddr);
 	} else {
 		open_banks(banks, &region);

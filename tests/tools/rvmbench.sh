@@ -76,6 +76,24 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "between the mean and the sum" worst_fits
 	good "no longest commit" $small --json
 	check "unless asked for" eval '! grep -q worst out'
+	for tracking in check pages diff "diff --strict"; do
+		rm -f log segment
+		# shellcheck disable=SC2086 # two words
+		good "tracking by $tracking" $small --verify --tracking $tracking
+		check "nothing went undeclared" eval '! grep -q undeclared err'
+		good "and declared again" $small --verify
+	done
+	rm -f log segment
+	good "the steps of transactions" --events --tracking diff --commit no_flush
+	check "for each length" eval '[ $(grep -c "^commit .* pages, .* begin .* store .* end .* ns$" out) = 12 ]'
+	rm -f segment
+	good "in JSON" --events --json
+	check "each step" eval '[ $(grep -c "\"event\":\"commit\".*\"begin_ns\":[0-9]*,\"store_ns\":[0-9]*,\"end_ns\"" out) = 12 ]'
+	bad "not on what is there" 1 '--create says that it may' --events
+	head -c 100000 /dev/zero >short
+	bad "a segment too short for the steps" 1 'and --events takes' --events --segment short
+	rm -f log segment
+	good "a new bank" $small
 	bad "too few banks for the threads" 1 '8 banks of 1000 accounts take' --accounts 1000 --threads 8
 
 	for run in 1 2; do
@@ -120,6 +138,9 @@ small="--accounts 1000 --transactions 200 --verify"
 	bad "huge number" 2 'not a number' --accounts 99999999999999999999999
 	bad "number with letters" 2 'not a number' --repeat 3x
 	bad "too few ranges" 2 'not a number from 4' --ranges 3
+	bad "unknown tracking" 2 "'page' is not ranges, check, pages or diff" --tracking page
+	bad "strict without tracking" 2 'takes --tracking=pages or diff' --strict
+	bad "tracking with threads" 2 'takes one thread' --tracking diff --threads 2
 	bad "no threads" 2 'not a number from 1 to 256' --threads 0
 	bad "bad suffix" 2 'suffixes' --log-size 3X
 	bad "size overflows" 2 'out of range' --log-size 9999999999G
