@@ -33,7 +33,7 @@ libs := $(addprefix $(BUILD)/,librvm.a librds.a libseg.a librvm.so)
 tools := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/*.c))
 # unit tests see core alone; the others are static, to run in a bare VM
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
-vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash,tests/$(d)/*.c)))
+vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash tools,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
 .PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full test-planted coverage check soak demo bench install clean help
@@ -74,6 +74,8 @@ $(BUILD)/librvm.so: $(BUILD)/librvm.so.$(VERSION)
 	ln -sf $(SONAME) $@
 
 $(BUILD)/rvmbench: $(call obj,$(wildcard tools/rvmbench/*.c))
+$(BUILD)/rvmutl: $(call obj,$(wildcard tools/rvmutl/*.c))
+$(BUILD)/rvmutl: override LDLIBS += -ledit
 $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
