@@ -3,6 +3,7 @@
 #
 # rvmutl looks at logs that the kernel engine is writing: a file and a device, from
 # which it must neither see what is not committed nor take truncation for damage.
+# And at a device with sectors that can't be read.
 
 top=$(readlink -f "$(dirname "$0")/../..")
 build=$(cd "$top" && readlink -f "${BUILD:-build}")
@@ -65,7 +66,21 @@ for log in log /dev/vda; do
 	./rvmutl recover $log >out 2>err && ./rvmutl status $log >out 2>err && grep -q 'sound, and empty' out
 	ok "$log: recover"
 done
+
+mount -t configfs none /sys/kernel/config 2>/dev/null
+null=/sys/kernel/config/nullb/nullb0
+mkdir $null && echo 4 >$null/size && echo 1 >$null/memory_backed && echo 1 >$null/power
+printf 'update\ninit_log /dev/nullb0 64K\n' | ./rvmutl >out 2>err && RVM_ENGINE=user ./commits /dev/nullb0 30 a
+ok "a log on a device that will fail"
+# of the record area, the second 4096 bytes
+echo +264-264 >$null/badblocks
+! ./rvmutl status /dev/nullb0 >out 2>err && grep -q 'blocks can.t be read, the first one at file offset 135168' out
+ok "a block that can't be read is named"
+! ./rvmutl dump --json /dev/nullb0 >out 2>err && [ "$(grep -c '"sequence":.*commits' out)" = 26 ]
+ok "what is before and behind it is shown"
+! ./rvmutl recover /dev/nullb0 >out 2>err
+ok "but not recovered"
 echo "1..$tests"
 EOF
 echo "KTAP version 1"
-exec "$top/tests/vm/run" -t 300 -d "$dir/disk" -- sh "$dir/script" "$dir"
+exec "$top/tests/vm/run" -t 300 -M "null_blk nr_devices=0" -d "$dir/disk" -- sh "$dir/script" "$dir"

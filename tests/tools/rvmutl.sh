@@ -122,9 +122,11 @@ good "version" --version
 for arguments in status dump verify recover 'status log log' 'log log' '--json log' '--what' 'status --json log'; do
 	bad "wrong: $arguments" 2 'rvmutl: ' $arguments
 done
-printf 'heaX\b\b\033[D\t\nbogus\033[A\ns mo\n' | tr -d 'X\b\033' | sed 's/\[D//; s/bogus\[A//' >keys
+# a tabulator, and control-p
+printf 'hea\t\n\020\nshow st\t\nquit\n' >keys
 TERM=dumb script -qec "$build/rvmutl log" /dev/null <keys >out 2>err
-check "a terminal has a prompt, and completes" eval 'grep -q "^\* .*head" out && grep -q "position 0, file offset" out'
+check "a terminal has a prompt" grep -q '^\* ' out
+check "completion and history" [ "$(grep -c 'position 0, file offset' out)" = 2 ]
 
 # --- JSON
 
@@ -153,6 +155,14 @@ check "finds what the segments lack" prints 'log: sound, 7 records' \
 mv second gone
 unsound "verify without a segment" verify log "a b" second
 check "names it" grep -q "^$here/second: No such file" out
+mkfifo second
+unsound "verify a FIFO" verify log second
+bad "replay a FIFO" 1 'copying segment .*second into new: Invalid argument' log <<<'replay 2 new'
+check "which leaves nothing" [ ! -e new ]
+rm second
+good "replay without a segment" log <<<'replay 2 new'
+check "has what the log has" [ "$(od -An -tu8 -j 16 -N 8 new | tr -d ' ')" = 7 ]
+rm new
 mv gone second
 good "replay" log <<<'replay second replayed'
 check "all records" prints '7 records, 2863 bytes'
@@ -190,6 +200,8 @@ check "but has it all" json '[r["sequence"] for r in d["records"]] == [1, 2, 3, 
 tool broken >out 2>err <<<'show mods second:16 / 1 8'
 check "the history has a gap" eval '[ "$(awk "/^--/ { print 4; next } { print \$NF }" out | head -n 7 | tr "\n" " ")" = "7 6 5 4 3 2 1 " ]'
 check "where records are damaged" [ "$(sed -n 4p out)" = '-- here records are damaged --' ]
+tool broken >out 2>err <<<'earliest'
+check "earliest is the first of all" grep -q '^1 ' out
 unsound "verify damage" verify broken second
 check "names the segment, too" grep -q 'second: the log has 409 bytes' out
 for slot in 0 1; do

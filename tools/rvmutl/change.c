@@ -24,10 +24,10 @@ static bool need_update(const struct session *s)
 bool set_update(struct session *s, struct words *w)
 {
 	(void)w;
-	if (s->log && (!log_own(s->log) || !log_load(s->log)))
+	if (s->log && !log_own(s->log))
 		return false;
 	s->update = true;
-	return true;
+	return !s->log || log_load(s->log);
 }
 
 bool set_no_update(struct session *s, struct words *w)

@@ -91,19 +91,26 @@ const struct command commands[] = {
 
 int find_word(const char *what, const char *const *names, const char *word)
 {
+	char several[400] = "";
 	int i, found = -1, matches = 0;
 
 	for (i = 0; names[i]; i++) {
 		if (!strcmp(names[i], word))
 			return i;
 		if (!strncmp(names[i], word, strlen(word))) {
+			size_t used = strlen(several);
+
+			snprintf(several + used, sizeof(several) - used, " %s", names[i]);
 			matches++;
 			found = i;
 		}
 	}
 	if (matches == 1)
 		return found;
-	fail(matches ? "%s '%s' can mean several" : "there is no %s '%s'", what, word);
+	if (matches)
+		fail("%s '%s' can be any of%s", what, word, several);
+	else
+		fail("there is no %s '%s'", what, word);
 	return -1;
 }
 

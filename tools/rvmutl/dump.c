@@ -11,15 +11,19 @@ struct dump {
 
 static void dump_status(FILE *out, const struct rvm_status *s)
 {
-	struct rvm_dict_entry e;
-	u32 cursor = 0;
-	const char *comma = "";
-
 	fprintf(out, "\"status\":{\"generation\":%" PRIu64 ",\"log_id\":\"%016" PRIx64 "\",\"incarnation\":%" PRIu64
 		",\"area_length\":%" PRIu64 ",\"head\":%" PRIu64 ",\"head_sequence\":%" PRIu64 ",\"start\":%" PRIu64
 		",\"start_sequence\":%" PRIu64 ",\"created\":%" PRIu64 ",\"next_segment\":%u},\n", s->generation,
 		s->log_id, s->incarnation, s->area_length, s->head, s->head_sequence, s->start, s->start_sequence,
 		s->created, s->next_segment);
+}
+
+static void dump_segments(FILE *out, const struct rvm_status *s)
+{
+	struct rvm_dict_entry e;
+	u32 cursor = 0;
+	const char *comma = "";
+
 	fputs("\"segments\":[", out);
 	for (; rvm_dict_next(s, &cursor, &e); comma = ",") {
 		fprintf(out, "%s{\"id\":%u,\"name\":", comma, e.id);
@@ -31,10 +35,14 @@ static void dump_status(FILE *out, const struct rvm_status *s)
 
 static void dump_range(FILE *out, const struct contents *c, const struct range *r)
 {
+	static const char digits[] = "0123456789abcdef";
+
 	fprintf(out, "{\"segment\":%u,\"offset\":%" PRIu64 ",\"length\":%u,\"data\":\"", r->segment, r->offset,
 		r->length);
-	for (u32 i = 0; i < r->length; i++)
-		fprintf(out, "%02x", c->data[r->data + i]);
+	for (u32 i = 0; i < r->length; i++) {
+		putc(digits[c->data[r->data + i] >> 4], out);
+		putc(digits[c->data[r->data + i] & 15], out);
+	}
 	fputs("\"}", out);
 }
 
@@ -84,9 +92,10 @@ bool dump_json(FILE *out, struct log *log)
 	print_json_string(out, log->path, strlen(log->path));
 	fprintf(out, ",\"length\":%" PRIu64 ",\n", log->length);
 	if (log->status_error)
-		fputs("\"status\":null,\n\"segments\":[],\n", out);
+		fputs("\"status\":null,\n", out);
 	else
 		dump_status(out, &log->status);
+	dump_segments(out, &log->status);
 	fputs("\"records\":[", out);
 	good = log_each(log, dump_record, &d);
 	fputs("],\n", out);

@@ -3,10 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/fs.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/rangeset.h"
@@ -128,21 +125,22 @@ static bool replay_record(void *context, struct log *log, const struct contents 
 /* The segment as it is, if it is there. */
 static bool copy_segment(const char *name, int fd, const char *path)
 {
-	u8 *piece = check_memory(malloc(PIECE));
-	int from = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error = 0;
-	u64 at = 0;
-	ssize_t n;
+	u64 at = 0, length;
+	bool device;
+	int from = open_to_read(name, &device, &length), error = from < 0 ? from : 0;
+	u8 *piece;
 
-	if (from < 0 && errno == ENOENT) {
-		free(piece);
+	if (from == -ENOENT)
 		return true;
-	}
-	while (from >= 0 && (n = read(from, piece, PIECE)) > 0 && !error) {
-		error = user_file_write(fd, at, piece, n);
+	piece = check_memory(malloc(PIECE));
+	while (!error && at < length) {
+		size_t n = length - at < PIECE ? length - at : PIECE;
+
+		error = user_file_read(from, at, piece, n);
+		if (!error)
+			error = user_file_write(fd, at, piece, n);
 		at += n;
 	}
-	if (!error && (from < 0 || n < 0))
-		error = -errno;
 	if (from >= 0)
 		close(from);
 	free(piece);
@@ -236,23 +234,6 @@ static bool verify_record(struct verify *v, const struct contents *c)
 	return !v->error;
 }
 
-static void open_segment(struct verify *v, const char *name)
-{
-	struct stat st;
-
-	v->fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (v->fd < 0 || fstat(v->fd, &st)) {
-		v->error = -errno;
-		return;
-	}
-	v->device = S_ISBLK(st.st_mode);
-	v->length = st.st_size;
-	if (!v->device && !S_ISREG(st.st_mode))
-		v->error = -EINVAL;
-	else if (v->device && ioctl(v->fd, BLKGETSIZE64, &v->length))
-		v->error = -errno;
-}
-
 static bool tell_verified(FILE *out, const struct log *log, const struct verify *v)
 {
 	print_segment(out, log, v->segment);
@@ -276,7 +257,7 @@ static bool tell_verified(FILE *out, const struct log *log, const struct verify 
 /* Newest first, each byte once. */
 static bool verify_segment(struct session *s, const char *text)
 {
-	struct verify v = { .fd = -1, .segment = find_segment(s->log, text) };
+	struct verify v = { .segment = find_segment(s->log, text) };
 	const struct places *live = &s->log->live;
 	bool good = true;
 	char *name;
@@ -285,7 +266,8 @@ static bool verify_segment(struct session *s, const char *text)
 		return false;
 	name = segment_name(s->log, v.segment);
 	rvm_rangeset_init(&v.seen);
-	open_segment(&v, name);
+	v.fd = open_to_read(name, &v.device, &v.length);
+	v.error = v.fd < 0 ? v.fd : 0;
 	for (size_t i = live->count; i-- > 0 && !v.error && good;) {
 		int found = log_contents(s->log, &live->at[i]);
 
@@ -312,11 +294,10 @@ static bool look_behind_tail(struct session *s)
 	const struct log *log = s->log;
 	u64 n = 0;
 
-	if (!log_search(s->log))
+	if (!log_search(s->log, log->scan.sequence + 1))
 		return false;
 	for (size_t i = 0; i < log->found.count; i++)
-		n += log->found.at[i].sequence > log->scan.sequence &&
-		     log->found.at[i].incarnation == log->status.incarnation;
+		n += log->found.at[i].incarnation == log->status.incarnation;
 	if (n)
 		fprintf(s->out, "%s whole behind the tail: a crash cut short what was before them, or it is damaged; "
 			"find_tail goes there\n", plural(n, "record"));

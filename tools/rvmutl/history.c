@@ -41,7 +41,7 @@ struct history {
 	u64 first_sequence;		/* where it begins */
 	u64 next_sequence;		/* the next record's, if none is missing */
 	struct byte *datum;
-	bool *touched;			/* elements */
+	bool *touched;			/* elements, by the record that is printed */
 	struct hit *hits;
 	struct change *changes;
 	struct byte *pool;
@@ -178,6 +178,25 @@ static void print_value(FILE *out, const struct byte *b, u64 size)
 	}
 }
 
+static void print_element(struct session *s, const struct history *h, const struct hit *hit, u64 element)
+{
+	fprintf(s->out, "%" PRIu64, hit->sequence);
+	if (hit->commits > 1)
+		fprintf(s->out, "-%" PRIu64, hit->sequence + hit->commits - 1);
+	fprintf(s->out, "  %s  ", time_text(hit->time));
+	print_segment(s->out, s->log, h->segment);
+	fprintf(s->out, ":0x%" PRIx64 "  ", h->offset + element * h->size);
+	print_value(s->out, h->datum + element * h->size, h->size);
+	putc('\n', s->out);
+}
+
+/* The elements that a change is in, up to this one. */
+static u64 last_element(const struct history *h, const struct change *c)
+{
+	return (c->at + c->length - 1) / h->size;
+}
+
+/* Each element once that the record wrote to. Whether any is wanted. */
 static bool print_hit(struct session *s, struct history *h, const struct hit *hit, size_t end)
 {
 	bool any = false;
@@ -186,28 +205,17 @@ static bool print_hit(struct session *s, struct history *h, const struct hit *hi
 		fputs("-- here records are damaged --\n", s->out);
 		return false;
 	}
-	memset(h->touched, 0, h->count * sizeof(*h->touched));
 	for (size_t i = hit->changes; i < end; i++) {
-		u64 last = (h->changes[i].at + h->changes[i].length - 1) / h->size;
-
-		for (u64 e = h->changes[i].at / h->size; e <= last; e++)
-			h->touched[e] = true;
+		for (u64 e = h->changes[i].at / h->size; e <= last_element(h, &h->changes[i]); e++) {
+			if (h->touched[e] || !is_wanted(h, h->datum + e * h->size))
+				continue;
+			h->touched[e] = any = true;
+			print_element(s, h, hit, e);
+		}
 	}
-	for (u64 e = 0; e < h->count; e++) {
-		const struct byte *b = h->datum + e * h->size;
-
-		if (!h->touched[e] || !is_wanted(h, b))
-			continue;
-		any = true;
-		fprintf(s->out, "%" PRIu64, hit->sequence);
-		if (hit->commits > 1)
-			fprintf(s->out, "-%" PRIu64, hit->sequence + hit->commits - 1);
-		fprintf(s->out, "  %s  ", time_text(hit->time));
-		print_segment(s->out, s->log, h->segment);
-		fprintf(s->out, ":0x%" PRIx64 "  ", h->offset + e * h->size);
-		print_value(s->out, b, h->size);
-		putc('\n', s->out);
-	}
+	for (size_t i = hit->changes; i < end; i++)
+		for (u64 e = h->changes[i].at / h->size; e <= last_element(h, &h->changes[i]); e++)
+			h->touched[e] = false;
 	return any;
 }
 

@@ -31,15 +31,16 @@
 
 /* --- reading ---------------------------------------------------------------- */
 
-/* What can't be read of these blocks stands as zeros, and is counted. */
+/* What can't be read of these blocks stands as zeros. */
 static void read_blocks(struct log *log, u64 offset, u8 *buffer, size_t length)
 {
 	for (; length; length -= RVM_AREA_UNIT, offset += RVM_AREA_UNIT, buffer += RVM_AREA_UNIT) {
 		if (!user_file_read(log->fd, offset, buffer, RVM_AREA_UNIT))
 			continue;
 		memset(buffer, 0, RVM_AREA_UNIT);
-		if (!log->bad_blocks++)
+		if (!log->bad_blocks)
 			log->first_bad = offset;
+		log->bad_blocks = true;
 	}
 }
 
@@ -235,7 +236,6 @@ static void scan_all(struct log *log)
 	for (looks = 0; looks < LOOKS; looks++) {
 		rvm_scan_init(&log->scan, &log->status, read_units, log, log->scan.buffer, BUFFER);
 		log->live.count = 0;
-		log->bad_blocks = 0;
 		scan_on(log);
 		if (scan_counts(log, now))
 			break;
@@ -260,6 +260,9 @@ static void take_found(struct log *log)
 		places_add(&log->live, p->position, p->sequence, p->incarnation);
 		log->behind_damage++;
 	}
+	/* it was no search for all that there is */
+	if (!log->status_error)
+		log->found.count = 0;
 }
 
 static void set_length(struct log *log)
@@ -282,7 +285,7 @@ bool log_load(struct log *log)
 
 	set_length(log);
 	log->behind_damage = log->live.count = log->found.count = 0;
-	log->bad_blocks = 0;
+	log->bad_blocks = false;
 	log->status_error = read_slots(log, &log->status);
 	if (!log->status_error)
 		scan_all(log);
@@ -293,8 +296,8 @@ bool log_load(struct log *log)
 		log->end = log->status_error;
 	}
 	prepare_reader(log);
-	if (log->end && log_area(log)) {
-		whole = log_search(log);
+	if ((log->end || log->bad_blocks) && log_area(log)) {
+		whole = log_search(log, log->status_error ? 0 : log->scan.sequence);
 		take_found(log);
 	}
 	return whole;
@@ -321,7 +324,7 @@ bool log_refresh(struct log *log)
 	if (log->owner >= 0)
 		return true;
 	now = check_memory(malloc(sizeof(*now)));
-	if (log->status_error || log->end) {
+	if (log->status_error || log->end || log->bad_blocks) {
 		/* damage stays as it is, but for another's work */
 		follows = log->length >= RVM_AREA_START &&
 			  read_slots_once(log, now) == log->status_error &&
@@ -365,8 +368,8 @@ void log_print_damage(FILE *out, const struct log *log)
 		fprintf(out, "the log was longer once: %" PRIu64 " bytes of its area are missing\n",
 			(s->area_length - log_area(log)));
 	if (log->bad_blocks)
-		fprintf(out, "%" PRIu64 " reads of blocks failed, first at file offset %" PRIu64 "\n",
-			log->bad_blocks, log->first_bad);
+		fprintf(out, "blocks can't be read, the first one at file offset %" PRIu64 "\n",
+			log->first_bad);
 	if (!log->status_error && log->end)
 		fprintf(out, "the log is damaged at position %" PRIu64 ", file offset %" PRIu64 ": %s (sequence %" PRIu64 ")\n",
 			log->scan.position,
@@ -575,7 +578,7 @@ static void read_direct(struct log *log)
 	free(buffer);
 }
 
-static int open_to_read(const char *path, bool *device, u64 *length)
+int open_to_read(const char *path, bool *device, u64 *length)
 {
 	struct stat st;
 	int fd, error;

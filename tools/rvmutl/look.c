@@ -146,7 +146,7 @@ bool go_tail(struct session *s, struct words *w)
 
 static bool search(struct session *s)
 {
-	bool whole = log_search(s->log);
+	bool whole = log_search(s->log, 0);
 
 	return (s->log->found.count && whole) || (whole && nothing(s));
 }

@@ -104,7 +104,8 @@ struct log {
 	int owner;			/* user_file_open's, or -1: it isn't ours */
 	bool device;
 	u64 length;			/* of the file or device */
-	u64 bad_blocks, first_bad;	/* could not be read, and stand as zeros */
+	bool bad_blocks;		/* some could not be read, and stand as zeros; */
+	u64 first_bad;			/* where the first was */
 
 	u8 *slots;			/* both, as last read */
 	struct rvm_status status;	/* what counts; if nothing does, what can be guessed */
@@ -121,6 +122,8 @@ struct log {
 	struct contents contents;	/* the last that was read */
 };
 
+/* A regular file or block device, and how many bytes it has. -errno; -EINVAL: it is neither. */
+int open_to_read(const char *path, bool *device, u64 *length);
 /* NULL and a message: there is no such file. Anything else can be looked at. */
 struct log *log_open(const char *path);
 void log_close(struct log *log);
@@ -168,10 +171,10 @@ void places_add(struct places *places, u64 position, u64 sequence, u64 incarnati
 /* --- search.c --- */
 
 /*
- * Look through the whole area for whole records, live or not, into log->found.
- * False and a message: not all of it was searched.
+ * Look through the whole area for whole records with a sequence number from that
+ * one on, live or not, into log->found.  False and a message: not all of it was searched.
  */
-bool log_search(struct log *log);
+bool log_search(struct log *log, u64 from);
 
 /* --- command.c --- */
 

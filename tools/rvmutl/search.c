@@ -6,7 +6,12 @@
  * What looks like records may be made to take for ever, each with a length that
  * takes half the log to sum up.  So the work is limited to some readings of the log.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/user.h"
 #include "tools/rvmutl/rvmutl.h"
@@ -17,6 +22,7 @@
 struct search {
 	struct log *log;
 	u64 area;
+	u64 from;		/* sequence numbers below it are of no interest */
 	u64 budget;		/* bytes that may still be read of what looks like a record */
 	u64 next;		/* what is before it in the area belongs to the last one found */
 };
@@ -29,8 +35,21 @@ static u64 live_position(const struct rvm_status *s, u64 offset)
 	return position < s->head ? position + s->area_length : position;
 }
 
-/* False: the budget is used up. */
-static bool try_record(struct search *search, u64 offset)
+/* Has it a header that is worth reading the record for? */
+static bool looks_right(const struct search *search, const struct rvm_record_header *h)
+{
+	const u64 log_id = search->log->status.log_id;
+
+	if (le32_to_cpu(h->magic) != RVM_RECORD_MAGIC || le64_to_cpu(h->length) > search->area || !h->log_id)
+		return false;
+	if (le64_to_cpu(h->sequence) < search->from)
+		return false;
+	/* if the status doesn't know, the first whole record does */
+	return !log_id || le64_to_cpu(h->log_id) == log_id;
+}
+
+/* False: the budget is used up. The header may be here already, `there` bytes of it. */
+static bool try_record(struct search *search, u64 offset, const u8 *here, size_t there)
 {
 	struct rvm_status *s = &search->log->status;
 	struct rvm_record_header h = { .magic = 0 };
@@ -38,14 +57,13 @@ static bool try_record(struct search *search, u64 offset)
 	u64 length, cost;
 	int found;
 
-	if (!log_area_bytes(search->log, offset, &h, sizeof(h)))
+	if (there >= sizeof(h))
+		memcpy(&h, here, sizeof(h));
+	else if (!log_area_bytes(search->log, offset, &h, sizeof(h)))
+		return true;
+	if (!looks_right(search, &h))
 		return true;
 	length = le64_to_cpu(h.length);
-	if (le32_to_cpu(h.magic) != RVM_RECORD_MAGIC || length > search->area || !h.log_id)
-		return true;
-	/* the status doesn't know: the first whole record does */
-	if (le64_to_cpu(h.log_id) != s->log_id && s->log_id)
-		return true;
 	cost = length + RVM_AREA_UNIT;
 	if (cost > search->budget)
 		return false;
@@ -76,16 +94,26 @@ static int by_sequence(const void *a, const void *b)
 	return (p->incarnation > q->incarnation) - (p->incarnation < q->incarnation);
 }
 
-bool log_search(struct log *log)
+/* The next unit of the area from `at` on that isn't a hole in the file. */
+static u64 next_data(const struct search *search, u64 at)
 {
-	struct search search = { .log = log, .area = log_area(log) };
+	off_t data = lseek(search->log->fd, (off_t)(RVM_AREA_START + at), SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? search->area : at;
+	return ((u64)data - RVM_AREA_START) & -(u64)RVM_AREA_UNIT;
+}
+
+bool log_search(struct log *log, u64 from)
+{
+	struct search search = { .log = log, .area = log_area(log), .from = from };
 	u8 *piece = check_memory(user_file_buffer(PIECE));
 	bool whole = true;
 	u64 at;
 
 	log->found.count = 0;
 	search.budget = (search.area + PIECE) * READINGS;
-	for (at = 0; whole && at < search.area; at += PIECE) {
+	for (at = next_data(&search, 0); whole && at < search.area; at = next_data(&search, at + PIECE)) {
 		ssize_t n = log_bytes(log, RVM_AREA_START + at, piece,
 				      search.area - at < PIECE ? search.area - at : PIECE);
 
@@ -94,7 +122,7 @@ bool log_search(struct log *log)
 
 			memcpy(&magic, piece + i, sizeof(magic));
 			if (le32_to_cpu(magic) == RVM_RECORD_MAGIC && at + i >= search.next)
-				whole = try_record(&search, at + i);
+				whole = try_record(&search, at + i, piece + i, n - i);
 		}
 	}
 	free(piece);
