@@ -115,7 +115,7 @@ u64 log_offset(const struct log *log, u64 position)
 
 u64 log_used(const struct log *log)
 {
-	return log->scan.position - log->status.head;
+	return log->scan.position > log->status.head ? log->scan.position - log->status.head : 0;
 }
 
 /* --- status ----------------------------------------------------------------- */
@@ -239,6 +239,8 @@ static void scan_all(struct log *log)
 		scan_on(log);
 		if (scan_counts(log, now))
 			break;
+		/* what ended this look says nothing: it may all be overwritten by now */
+		log->end = -EBUSY;
 		log->status_error = read_slots(log, &log->status);
 		if (log->status_error)
 			break;
@@ -296,7 +298,7 @@ bool log_load(struct log *log)
 		log->end = log->status_error;
 	}
 	prepare_reader(log);
-	if ((log->end || log->bad_blocks) && log_area(log)) {
+	if (((log->end && log->end != -EBUSY) || log->bad_blocks) && log_area(log)) {
 		whole = log_search(log, log->status_error ? 0 : log->scan.sequence);
 		take_found(log);
 	}
@@ -323,6 +325,8 @@ bool log_refresh(struct log *log)
 
 	if (log->owner >= 0)
 		return true;
+	if (log->end == -EBUSY)
+		return log_load(log);
 	now = check_memory(malloc(sizeof(*now)));
 	if (log->status_error || log->end || log->bad_blocks) {
 		/* damage stays as it is, but for another's work */
@@ -370,7 +374,9 @@ void log_print_damage(FILE *out, const struct log *log)
 	if (log->bad_blocks)
 		fprintf(out, "blocks can't be read, the first one at file offset %" PRIu64 "\n",
 			log->first_bad);
-	if (!log->status_error && log->end)
+	if (!log->status_error && log->end == -EBUSY)
+		fprintf(out, "the log is truncated faster than it can be read to its end\n");
+	else if (!log->status_error && log->end)
 		fprintf(out, "the log is damaged at position %" PRIu64 ", file offset %" PRIu64 ": %s (sequence %" PRIu64 ")\n",
 			log->scan.position,
 			log_offset(log, log->scan.position),
