@@ -290,6 +290,20 @@ steady() {
 for i in {1..20}; do echo 'show mods second:16 / 1 8'; done >commands
 good "a live log, again and again" live <commands
 check "has one steady history" steady
+# one that stays sees what comes: a whole turn of the log later
+tail_sequence() { tool status live | awk '/^tail/ { print $NF }'; }
+mkfifo said
+"$build/rvmutl" live >talked 2>&1 <said &
+talker=$!
+exec 3>said
+echo 'show tail' >&3
+until [ -s talked ]; do sleep 0.1; done
+later=$(($(tail_sequence) + 100))
+until [ "$(tail_sequence)" -gt $later ]; do sleep 0.1; done
+printf 'status > status\nquit\n' >&3
+exec 3>&-
+wait $talker
+check "each command sees what came before it" [ "$(awk '/^tail/ { print $NF }' status)" -gt $later ]
 good "its status" status live
 good "its dump" dump --json live
 check "has no gap" json 'd["damage"] is None and [r["sequence"] for r in d["records"]] == list(range(d["records"][0]["sequence"], d["tail"]["sequence"])) if d["records"] else True'

@@ -7,7 +7,7 @@
  * stand there now: that is no damage.  So a look that ends otherwise than at a tail
  * counts only if the status still says the same afterwards.
  *
- * Others write past the page cache, so what is read must not come out of it.
+ * Others write past the page cache; it is passed by in reading, too.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
