@@ -6,8 +6,8 @@
  *
  * So many transactions, or for ever if COUNT is 0, each with the next number: in
  * every segment it stands at 16, at 24 modulo 10 in one byte, and in 400 bytes from 1000 on as
- * text.  A log or segment that is not there is made.  A log is truncated only as it is
- * opened, or for ever.
+ * text.  A log or segment that is not there is made.  With a COUNT each is flushed, and
+ * stays in the log; for ever, every eighth is, and truncation runs.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@
 	} \
 } while (0)
 
-static void commit(rvm_region_t *regions, int n, long number)
+static void commit(rvm_region_t *regions, int n, long number, rvm_mode_t mode)
 {
 	rvm_tid_t tid;
 	int i;
@@ -43,15 +43,14 @@ static void commit(rvm_region_t *regions, int n, long number)
 		TRY(rvm_set_range(&tid, at + 1000, 400));
 		snprintf(at + 1000, 400, "%0399ld", number);
 	}
-	TRY(rvm_end_transaction(&tid, flush));
+	TRY(rvm_end_transaction(&tid, mode));
 }
 
 int main(int argc, char **argv)
 {
 	rvm_region_t regions[SEGMENTS_MAX];
 	rvm_options_t options;
-	long number, count;
-	int i;
+	long number, count, i;
 
 	if (argc < 4 || argc > 3 + SEGMENTS_MAX) {
 		fprintf(stderr, "usage: commits LOG COUNT SEGMENT...\n");
@@ -75,7 +74,7 @@ int main(int argc, char **argv)
 	}
 	memcpy(&number, regions[0].vmaddr + 16, sizeof(number));
 	for (i = 0; !count || i < count; i++)
-		commit(regions, argc - 3, ++number);
+		commit(regions, argc - 3, ++number, count || i % 8 == 0 ? flush : no_flush);
 	TRY(rvm_terminate());
 	return 0;
 }

@@ -332,6 +332,31 @@ bad "two can't own it" 1 'in use by another process' live <<<'update'
 exec 3>&-
 wait $!
 
+# one that is slow finds what it saw overwritten, once it has more than it keeps in memory
+good "a longer log" <<<'init_log long 1M'
+"$build/tests/tools/commits" long 0 "a b" second 2>commits.err &
+commits=$!
+python3 - "$build/rvmutl" >out 2>err <<-END
+	import fcntl, json, os, subprocess, sys, time
+	def dump(**options): return subprocess.Popen([sys.argv[1], "dump", "--json", "long"], **options)
+	def tail(): return json.loads(dump(stdout=subprocess.PIPE).communicate()[0])["tail"]["sequence"]
+	missing = False
+	while not missing:
+	    r, w = os.pipe()
+	    fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
+	    later = tail() + 1500
+	    slow = dump(stdout=w)
+	    os.close(w)
+	    while tail() < later: time.sleep(.1)
+	    got = json.loads(os.fdopen(r, "rb").read())
+	    seen = [record["sequence"] for record in got["records"]]
+	    if slow.wait() or got["damage"] or seen != sorted(set(seen)): sys.exit("bad: %s" % got["damage"])
+	    missing = len(seen) < got["tail"]["sequence"] - (seen or [later])[0]
+END
+result $? "what is truncated meanwhile is left out"
+kill $commits
+wait $commits 2>/dev/null
+
 # --- images that were made to be bad
 
 mkdir images

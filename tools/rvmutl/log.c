@@ -24,7 +24,7 @@
 #include "lib/user.h"
 #include "tools/rvmutl/rvmutl.h"
 
-#define BUFFER		(1u << 20)
+#define BUFFER		(256u << 10)
 #define LOOKS		50		/* at a log that changes all the time */
 #define PAUSE		20000		/* microseconds between them */
 #define COUNT_MAX	((u64)1 << 63)	/* every counter stays below it */
