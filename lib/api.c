@@ -34,12 +34,19 @@ static const char *engine_name;				/* rvm_set_engine's; under setup */
 
 static struct rvm_log_options beyond;			/* what isn't the standard's; under setup */
 
+static _Thread_local struct rvm_log *chosen;		/* rvm_use_log's */
+
 /* Programs for the classic library set it to keep truncation from yielding. */
 rvm_bool_t rvm_no_yield = rvm_false;
 
 bool rvm_api_ready(void)
 {
 	return phase == READY;
+}
+
+struct rvm_log *rvm_api_log(void)
+{
+	return chosen ? chosen : rvm_api.log;
 }
 
 rvm_return_t rvm_api_enter(struct rvm_log **log)
@@ -51,11 +58,11 @@ rvm_return_t rvm_api_enter(struct rvm_log **log)
 	pthread_mutex_lock(&rvm_api.lock);
 	if (!rvm_api_ready())
 		code = RVM_EINIT;
-	else if (!rvm_api.log)
+	else if (!rvm_api_log())
 		code = RVM_ELOG;
 	else
 		++rvm_api.users;
-	*log = rvm_api.log;
+	*log = rvm_api_log();
 	pthread_mutex_unlock(&rvm_api.lock);
 	return code;
 }
@@ -73,7 +80,7 @@ rvm_return_t rvm_api_lock_setup(struct rvm_log **log)
 	if (!rvm_api_ready())
 		return RVM_EINIT;
 	pthread_mutex_lock(&rvm_api.setup);
-	*log = rvm_api.log;
+	*log = rvm_api_log();
 	if (rvm_api_ready() && *log)
 		return RVM_SUCCESS;
 	pthread_mutex_unlock(&rvm_api.setup);
@@ -253,7 +260,7 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 
 	pthread_mutex_lock(&rvm_api.setup);
 	o = engine_options(&new);
-	log = rvm_api.log;
+	log = rvm_api_log();
 	if (!rvm_api_ready())
 		code = RVM_EINIT;
 	else if (log && log_dev && !rvm_api_is_log(log, log_dev))
@@ -263,7 +270,7 @@ rvm_return_t rvm_set_options(rvm_options_t *options)
 	else if (log_dev)
 		code = engine_in_use->open(log_dev, &o, &log);
 	if (!code)
-		put_in_force(&new, log);
+		put_in_force(&new, chosen ? rvm_api.log : log);
 	pthread_mutex_unlock(&rvm_api.setup);
 	return code;
 }
@@ -283,7 +290,7 @@ static rvm_return_t begin_change(void)
 static rvm_return_t end_change(void)
 {
 	struct rvm_log_options o = engine_options(&rvm_api.options);
-	struct rvm_log *log = rvm_api.log;
+	struct rvm_log *log = rvm_api_log();
 	rvm_return_t code = log ? log->engine->set_options(log, &o) : RVM_SUCCESS;
 
 	pthread_mutex_unlock(&rvm_api.setup);
@@ -495,9 +502,23 @@ rvm_return_t rvm_initialize(const char *version, rvm_options_t *options)
 	return code;
 }
 
+/* With phase TERMINATED, so nobody looks at them any more: the first failure. */
+static rvm_return_t close_logs(void)
+{
+	rvm_return_t code = RVM_SUCCESS, failed;
+	struct rvm_log *log;
+
+	while ((log = rvm_api.others)) {
+		rvm_api.others = log->next;
+		failed = log->engine->close(log);
+		if (!code)
+			code = failed;
+	}
+	return code;
+}
+
 rvm_return_t rvm_terminate(void)
 {
-	struct rvm_log *log = NULL;
 	rvm_return_t code = RVM_SUCCESS;
 
 	if (!rvm_api_ready())
@@ -512,15 +533,85 @@ rvm_return_t rvm_terminate(void)
 		phase = TERMINATED;
 		while (rvm_api.users)
 			pthread_cond_wait(&rvm_api.idle, &rvm_api.lock);
-		log = rvm_api.log;
-		rvm_api.log = NULL;
+		if (rvm_api.log) {
+			rvm_api.log->next = rvm_api.others;
+			rvm_api.others = rvm_api.log;
+			rvm_api.log = NULL;
+		}
 	}
 	pthread_mutex_unlock(&rvm_api.lock);
-	if (log) {
-		code = log->engine->close(log);
+	if (!code) {
+		code = close_logs();
 		rvm_region_forget();
 		rvm_api.tracked = 0;
 	}
 	pthread_mutex_unlock(&rvm_api.setup);
+	return code;
+}
+
+/*
+ * Several logs
+ */
+
+/* With setup held. */
+static rvm_return_t open_log(const char *name, struct rvm_log **opened)
+{
+	struct rvm_log_options o = engine_options(&rvm_api.options);
+	struct rvm_log *log = rvm_api.log;
+	rvm_return_t code;
+
+	if (log && rvm_api_is_log(log, name)) {
+		*opened = log;
+		return RVM_SUCCESS;
+	}
+	for (log = rvm_api.others; log; log = log->next) {
+		if (rvm_api_is_log(log, name)) {
+			*opened = log;
+			return RVM_SUCCESS;
+		}
+	}
+	code = engine_in_use->open(name, &o, &log);
+	if (code)
+		return code;
+	pthread_mutex_lock(&rvm_api.lock);
+	log->next = rvm_api.others;
+	rvm_api.others = log;
+	pthread_mutex_unlock(&rvm_api.lock);
+	*opened = log;
+	return RVM_SUCCESS;
+}
+
+rvm_return_t rvm_open_log(const char *log_dev, rvm_log_t **log)
+{
+	rvm_return_t code;
+
+	if (!rvm_api_ready())
+		return RVM_EINIT;
+	if (!log_dev || !log)
+		return RVM_EOPTIONS;
+	code = rvm_api_check_name(log_dev);
+	if (code)
+		return code;
+	pthread_mutex_lock(&rvm_api.setup);
+	code = rvm_api_ready() ? open_log(log_dev, log) : RVM_EINIT;
+	pthread_mutex_unlock(&rvm_api.setup);
+	return code;
+}
+
+rvm_return_t rvm_use_log(rvm_log_t *log)
+{
+	rvm_return_t code = RVM_SUCCESS;
+	struct rvm_log *other;
+
+	if (!rvm_api_ready())
+		return RVM_EINIT;
+	pthread_mutex_lock(&rvm_api.lock);
+	for (other = rvm_api.others; other && other != log; other = other->next)
+		;
+	if (other || !log || log == rvm_api.log)
+		chosen = other;
+	else
+		code = RVM_ELOG;
+	pthread_mutex_unlock(&rvm_api.lock);
 	return code;
 }

@@ -23,6 +23,7 @@ struct rvm_api {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;		/* users has become 0 */
 	struct rvm_log *log;		/* changed with setup held, too; NULL: none */
+	struct rvm_log *others;		/* rvm_open_log's; the same */
 	unsigned int users;		/* calls that work on the log just now */
 	unsigned int transactions;	/* open ones */
 	unsigned int tracked;		/* regions; changed with setup held, too */
@@ -33,6 +34,9 @@ extern struct rvm_api rvm_api;
 
 /* Started, and neither terminated nor a forked child: the first check of every call. */
 bool rvm_api_ready(void);
+
+/* The log that this thread's calls are about, or NULL; call with setup or lock held. */
+struct rvm_log *rvm_api_log(void);
 
 /*
  * Keep the log from being closed until rvm_api_leave: RVM_EINIT, RVM_ELOG, or
@@ -51,7 +55,7 @@ void rvm_api_unlock_setup(void);
 rvm_return_t rvm_api_check_options(const rvm_options_t *options, bool required);
 rvm_return_t rvm_api_check_name(const char *name);
 
-/* Does this name the open log? */
+/* Does this name that log? */
 bool rvm_api_is_log(const struct rvm_log *log, const char *name);
 
 #endif

@@ -31,10 +31,11 @@
 
 struct rvm_engine;
 
-/* The one open log of this process. An engine embeds it at the start of its own. */
+/* An open log. An engine embeds it at the start of its own. */
 struct rvm_log {
 	const struct rvm_engine *engine;
 	char *path;			/* as the user gave it */
+	struct rvm_log *next;		/* API layer: in rvm_api.others */
 };
 
 /* A mapped region. The engine allocates it (map) and frees it (unmap). */

@@ -89,14 +89,14 @@ static bool holds(const struct rvm_mapping *mapping, uintptr_t start, uint64_t l
 	return mapping && !mapping->leaving && length <= mapping->end - start;
 }
 
-rvm_return_t rvm_region_use(struct rvm_mappings *used, uintptr_t start, uint64_t length,
-			    struct rvm_mapping **mapping)
+rvm_return_t rvm_region_use(const struct rvm_log *log, struct rvm_mappings *used,
+			    uintptr_t start, uint64_t length, struct rvm_mapping **mapping)
 {
 	rvm_return_t code = RVM_SUCCESS;
 
 	pthread_rwlock_rdlock(&table_lock);
 	*mapping = rvm_mappings_find(&table, start);
-	if (!holds(*mapping, start, length)) {
+	if (!holds(*mapping, start, length) || (*mapping)->log != log) {
 		code = RVM_ENOT_MAPPED;
 	} else if (length && !make_room(used)) {
 		code = RVM_ENO_MEMORY;
@@ -352,6 +352,7 @@ static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 	mapping->region->tracking = request->tracking;
 	mapping->start = (uintptr_t)mapping->region->address;
 	mapping->end = mapping->start + mapping->region->length;
+	mapping->log = log;
 	mapping->device = segment->device;
 	mapping->dev = segment->dev;
 	mapping->ino = segment->ino;
@@ -429,6 +430,8 @@ static rvm_return_t unmap(struct rvm_log *log, const rvm_region_t *record)
 
 	pthread_rwlock_wrlock(&table_lock);
 	code = rvm_region_find(record, &mapping);
+	if (!code && mapping->log != log)
+		code = RVM_ENOT_MAPPED;
 	if (!code && ((uintptr_t)record->vmaddr != mapping->start ||
 		      record->length != mapping->region->length))
 		code = RVM_ERANGE;

@@ -13,6 +13,7 @@
 struct rvm_mapping {
 	uintptr_t start, end;		/* in memory; end is not rounded to pages */
 	struct rvm_region *region;
+	struct rvm_log *log;
 	bool device;
 	dev_t dev;			/* of the segment's file, or the device itself */
 	ino_t ino;
@@ -29,13 +30,13 @@ struct rvm_mappings {
 struct rvm_mapping *rvm_mappings_find(const struct rvm_mappings *mappings, uintptr_t address);
 
 /*
- * Find the mapping that holds the whole of [start, start + length), and keep it
- * from being unmapped until rvm_region_release: RVM_ENOT_MAPPED, RVM_ENO_MEMORY.
+ * Find the mapping, of that log, that holds the whole of [start, start + length),
+ * and keep it from being unmapped until rvm_region_release: RVM_ENOT_MAPPED, RVM_ENO_MEMORY.
  * With length 0 only find it: there is nothing to keep it for.
  * `used` is what the transaction uses so far, and grows.
  */
-rvm_return_t rvm_region_use(struct rvm_mappings *used, uintptr_t start, uint64_t length,
-			    struct rvm_mapping **mapping);
+rvm_return_t rvm_region_use(const struct rvm_log *log, struct rvm_mappings *used,
+			    uintptr_t start, uint64_t length, struct rvm_mapping **mapping);
 void rvm_region_release(struct rvm_mappings *used);
 
 /* Says which segment and where in it an address is, for messages: `to`. */

@@ -119,7 +119,7 @@ static rvm_return_t take_slot(struct slot **taken, struct rvm_log **log)
 	code = wait_for_turn();
 	if (code)
 		goto out;
-	*log = rvm_api.log;
+	*log = rvm_api_log();
 	if (!rvm_api_ready()) {
 		code = RVM_EINIT;
 		goto out;
@@ -288,8 +288,8 @@ static rvm_return_t set_range(struct slot *slot, void *dest, uint64_t length)
 		struct rvm_mapping *mapping = rvm_mappings_find(&slot->used, start);
 
 		if (!mapping) {
-			rvm_return_t code = rvm_region_use(&slot->used, start, length,
-							   &mapping);
+			rvm_return_t code = rvm_region_use(slot->transaction->log, &slot->used,
+							   start, length, &mapping);
 			if (code || !length)
 				return code;
 		} else if (!in_mapping(mapping, start, length)) {

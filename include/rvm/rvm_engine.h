@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Beyond the standard API: choosing the engine, and what it counted.
+ * Beyond the standard API: choosing the engine, what it counted, several logs.
  */
 #ifndef RVM_ENGINE_H
 #define RVM_ENGINE_H
@@ -88,6 +88,36 @@ rvm_return_t rvm_set_flush_interval(uint32_t milliseconds);
 rvm_return_t rvm_set_memory_limit(uint64_t bytes);
 
 #define RVM_MEMORY_LIMIT_MIN	(1ul << 20)
+
+/*
+ * Several logs in one process, for data that are used together but must be able
+ * to go separate ways: each log recovers its own segments, whatever became of the
+ * others.  A transaction belongs to one log, and there is none across two.
+ */
+typedef struct rvm_log rvm_log_t;
+
+/*
+ * Open the log log_dev, which exists (rvm_create_log), and recover, as
+ * rvm_initialize does with its own, with the options in force.  One that is open
+ * already is only looked up.  *log is the library's, until rvm_terminate, which
+ * closes all.  Call rvm_initialize first; its log_dev may be NULL.
+ *
+ * RVM_EINIT; RVM_EOPTIONS for NULL; RVM_ENAME_TOO_LONG; and as rvm_initialize:
+ * RVM_EIO, RVM_ELOG, RVM_ELOG_VERSION_SKEW, RVM_ENO_MEMORY.  Any thread may call it.
+ */
+rvm_return_t rvm_open_log(const char *log_dev, rvm_log_t **log);
+
+/*
+ * From now on all calls of this thread which are about "the open log" are about
+ * this one; with NULL (as at first) about that of rvm_initialize or
+ * rvm_set_options.  A transaction stays with the log with which it began, and a
+ * region with that with which it was mapped: rvm_set_range for a region of another
+ * log than the transaction's, or rvm_unmap while another one is in use, is
+ * RVM_ENOT_MAPPED.  rvm_query and rvm_terminate know all open transactions.
+ *
+ * RVM_EINIT; RVM_ELOG if it is none that is open.
+ */
+rvm_return_t rvm_use_log(rvm_log_t *log);
 
 #ifdef __cplusplus
 }
