@@ -4,12 +4,12 @@
 # ever written outside $(BUILD), but by install.
 
 VERSION := 1.0.0
-SONAME := librvm.so.1
 
 BUILD ?= build
 prefix ?= /usr/local
 includedir ?= $(prefix)/include
 libdir ?= $(prefix)/lib
+pkgconfigdir ?= $(libdir)/pkgconfig
 bindir ?= $(prefix)/bin
 mandir ?= $(prefix)/share/man
 
@@ -19,30 +19,43 @@ override CFLAGS += -std=gnu11 -Wall -Wextra -Werror -pthread
 STATIC ?= -static
 override CPPFLAGS += -Iinclude -I. -MMD -MP
 
-# librds is lib/rds*.c, libseg is lib/loader*.c, librvm all the rest and core
+# The libraries, each after those that need it: its sources, and which it needs.
+# librvm is all that is no other's, and core.
+libraries := rvmsimple rds seg rvm
 core_src := $(wildcard core/*.c)
+rvmsimple_src := $(wildcard lib/simple*.c)
+rvmsimple_needs := rvm
 rds_src := $(wildcard lib/rds*.c)
+rds_needs := seg rvm
 seg_src := $(wildcard lib/loader*.c)
-rvm_src := $(filter-out $(rds_src) $(seg_src),$(wildcard lib/*.c)) $(core_src)
+seg_needs := rvm
+rvm_src := $(filter-out $(rvmsimple_src) $(rds_src) $(seg_src),$(wildcard lib/*.c)) $(core_src)
+
+# one without sources is an empty archive
+shared := $(foreach l,$(libraries),$(if $($(l)_src),$(l)))
+needs = $(filter $(shared),$($(1)_needs))
 
 comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 pic = $(patsubst %.c,$(BUILD)/pic/%.o,$(1))
 
-libs := $(addprefix $(BUILD)/,librvm.a librds.a libseg.a librvm.so)
+archives := $(libraries:%=$(BUILD)/lib%.a)
+libs := $(archives) $(shared:%=$(BUILD)/lib%.so)
 tools := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/*.c))
 # unit tests see core alone; the others are static, to run in a bare VM
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+examples := $(patsubst docs/%.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash tools,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests fuzz-programs fuzz test test-full test-planted coverage check soak demo bench install clean help
+.PHONY: all lib module module-tree tools tests examples fuzz-programs fuzz test test-full test-planted coverage check soak demo bench install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
-lib: $(libs)	## librvm.a, librvm.so, librds.a, libseg.a
+lib: $(libs)	## the libraries, static and shared
 tools: $(tools)	## rvmbench and the others
-tests: $(unit_tests) $(vm_tests) $(BUILD)/tests/tools/rvmstat	## the test programs
+examples: $(examples)	## the programs of docs/examples and docs/lab.md, into build/examples/
+tests: $(unit_tests) $(vm_tests) $(examples) $(BUILD)/tests/tools/rvmstat	## the test programs
 
 # --- userland -----------------------------------------------------------------
 
@@ -57,21 +70,23 @@ $(BUILD)/pic/%.o: %.c Makefile
 # the one file of the library that knows the kernel's ABI
 $(call obj,lib/engine_kernel.c) $(call pic,lib/engine_kernel.c): override CPPFLAGS += -Iinclude/uapi
 
-$(BUILD)/librvm.a: $(call obj,$(rvm_src))
-$(BUILD)/librds.a: $(call obj,$(rds_src))
-$(BUILD)/libseg.a: $(call obj,$(seg_src))
+# library NAME
+define library
+$(BUILD)/lib$(1).a: $(call obj,$($(1)_src))
+$(BUILD)/lib$(1).so.$(VERSION): $(call pic,$($(1)_src)) lib/lib$(1).map $(patsubst %,$(BUILD)/lib%.so,$(call needs,$(1)))
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -shared -Wl,-soname,lib$(1).so.1 -Wl,--version-script=lib/lib$(1).map \
+		-Wl,--no-undefined -o $$@ $$(filter %.o,$$^) -L$(BUILD) $(patsubst %,-l%,$(call needs,$(1)))
+endef
+$(foreach l,$(libraries),$(eval $(call library,$(l))))
+
 %.a: Makefile
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(AR) rcs $@ $(filter %.o,$^)
 
-$(BUILD)/librvm.so.$(VERSION): $(call pic,$(rvm_src)) lib/librvm.map
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=lib/librvm.map \
-		-Wl,--no-undefined -o $@ $(filter %.o,$^)
-
-$(BUILD)/librvm.so: $(BUILD)/librvm.so.$(VERSION)
-	ln -sf $(<F) $(@D)/$(SONAME)
-	ln -sf $(SONAME) $@
+%.so: %.so.$(VERSION)
+	ln -sf $(<F) $@.1
+	ln -sf $(@F).1 $@
 
 $(BUILD)/rvmbench: $(call obj,$(wildcard tools/rvmbench/*.c))
 $(BUILD)/rvmutl: $(call obj,$(wildcard tools/rvmutl/*.c))
@@ -86,6 +101,14 @@ $(BUILD)/tests/tools/rvmstat: $(BUILD)/obj/tools/rvmstat.o
 
 # the demo takes nothing of what the tests do
 $(BUILD)/tests/demo/bank: $(BUILD)/obj/tests/demo/bank.o $(BUILD)/librvm.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
+
+# it says "rvm.h", as courses do
+$(BUILD)/obj/docs/examples/lab.o: override CPPFLAGS += -Iinclude/rvm/simple
+
+# to run in a bare VM, too
+$(examples): $(BUILD)/%: $(BUILD)/obj/docs/%.o $(archives)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
 
@@ -104,7 +127,7 @@ $(unit_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(core_src))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
-$(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/librds.a $(BUILD)/libseg.a $(BUILD)/librvm.a
+$(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(archives)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^
 
@@ -208,14 +231,39 @@ bench:	## compare both engines, in instructions; sets itself up
 	@tests/setup
 	@tests/bench
 
+# The names under which pkg-config knows the libraries. What a program links
+# itself it needs, too: those which use the heap call librvm.
+pc_rvm := rvm
+pc_rds := rds
+pc_seg := rvmseg
+pc_rvmsimple := rvmsimple
+what_rvm := recoverable virtual memory
+what_rds := the recoverable heap
+what_seg := the segment loader of recoverable memory
+what_rvmsimple := the small interface to recoverable memory, for teaching
+# the small interface has programs that include "rvm.h"
+cflags_rvmsimple := -I$${includedir}/rvm/simple
+libs_private_rvm := -pthread
+
+relative = $(patsubst $(prefix)/%,$${prefix}/%,$(1))
+# pkgconfig NAME: a command that prints the file
+pkgconfig = printf '%s\n' 'prefix=$(prefix)' 'includedir=$(call relative,$(includedir))' \
+	'libdir=$(call relative,$(libdir))' '' 'Name: $(pc_$(1))' 'Description: $(what_$(1))' \
+	'Version: $(VERSION)' $(if $(call needs,$(1)),'Requires: $(foreach n,$(call needs,$(1)),$(pc_$(n)))') \
+	'$(strip Cflags: -I$${includedir} $(cflags_$(1)))' 'Libs: -L$${libdir} -l$(1)' $(if $(libs_private_$(1)),'Libs.private: $(libs_private_$(1))')
+
 install: lib tools	## into DESTDIR and prefix; rvm.ko too if it was built for this kernel or KDIR=... is given
-	install -d $(addprefix $(DESTDIR),$(includedir)/rvm $(includedir)/linux $(libdir) $(bindir) $(mandir))
+	install -d $(addprefix $(DESTDIR),$(includedir)/rvm/simple $(includedir)/linux $(pkgconfigdir) $(bindir) $(mandir))
 	install -m 644 $(wildcard include/rvm/*.h) $(DESTDIR)$(includedir)/rvm/
+	install -m 644 $(wildcard include/rvm/simple/*.h) $(DESTDIR)$(includedir)/rvm/simple/
 	install -m 644 $(wildcard include/uapi/linux/rvm.h) $(DESTDIR)$(includedir)/linux/
-	install -m 644 $(addprefix $(BUILD)/,librvm.a librds.a libseg.a) $(DESTDIR)$(libdir)/
-	install -m 755 $(BUILD)/librvm.so.$(VERSION) $(DESTDIR)$(libdir)/
-	ln -sf librvm.so.$(VERSION) $(DESTDIR)$(libdir)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/librvm.so
+	install -m 644 $(archives) $(DESTDIR)$(libdir)/
+	for l in $(shared:%=lib%.so); do \
+		install -m 755 $(BUILD)/$$l.$(VERSION) $(DESTDIR)$(libdir)/ && \
+		ln -sf $$l.$(VERSION) $(DESTDIR)$(libdir)/$$l.1 && \
+		ln -sf $$l.1 $(DESTDIR)$(libdir)/$$l || exit 1; \
+	done
+	$(foreach l,$(shared),$(call pkgconfig,$(l)) >$(DESTDIR)$(pkgconfigdir)/$(pc_$(l)).pc &&) :
 	$(if $(tools),install -m 755 $(tools) $(DESTDIR)$(bindir)/)
 	for page in $(wildcard man/*.[1-8]); do \
 		install -D -m 644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/} || exit 1; \
