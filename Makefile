@@ -131,6 +131,9 @@ $(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(archives)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^
 
+# it runs them
+$(BUILD)/tests/api/examples: | $(examples)
+
 # --- fuzz targets -------------------------------------------------------------
 
 # What is tested is instrumented for coverage, the harness is not. The user
