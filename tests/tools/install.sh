@@ -91,7 +91,7 @@ check "a shared library for each module" no_empty_ones
 # --- a course's program, unchanged --------------------------------------------------
 
 in_own() { PKG_CONFIG_SYSROOT_DIR=$own PKG_CONFIG_LIBDIR=$own/opt/rvm/lib/pkgconfig pkg-config "$@"; }
-program=$top/tests/tools/course.c
+program=$top/tests/tools/install/course.c
 ok() { rm -rf rvm_segments more_segments; [ "$("$@")" = OK ]; }
 
 check "a course's program, shared" $cc "$program" -o course $(in_own --cflags --libs rvmsimple)
