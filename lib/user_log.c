@@ -388,7 +388,7 @@ rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 		/* it did not happen: memory must not say that it did */
 		user_transaction_undo(t);
 		if (__atomic_load_n(&log->tracks, __ATOMIC_RELAXED))
-			user_tracking_undo();
+			user_tracking_undo(log);
 		user_transaction_retire(t);
 		goto out;
 	}

@@ -246,7 +246,7 @@ rvm_return_t user_map(struct rvm_log *base, const struct rvm_map_request *reques
 	r->shift = request->offset - (uintptr_t)r->base.address;
 	r->base.address_given = request->address;
 	r->base.tracking = request->tracking;
-	error = user_tracking_open(r);
+	error = user_tracking_open(log, r);
 	if (error)
 		goto no_tracking;
 	__atomic_fetch_add(&log->tracks, !!r->track, __ATOMIC_RELAXED);

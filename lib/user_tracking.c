@@ -26,6 +26,7 @@ struct page {
 /* By page: images, what was told, and the pages themselves; in memory of its own. */
 struct user_track {
 	struct user_track *next;
+	const struct user_log *log;
 	struct user_region *region;
 	char *start;
 	u64 pages;
@@ -40,7 +41,7 @@ struct user_track {
 /* The lock, and under it: */
 static struct user_lock lock;
 static struct user_track *tracks;
-static bool transaction_open;
+static const struct user_log *transaction_open;	/* its log, or NULL: one of tracked regions */
 static struct sigaction previous;	/* what was there before our handler */
 static pid_t owner;			/* a forked child has copies of the regions */
 
@@ -104,7 +105,7 @@ static bool admit(const char *address)
 		u64 offset = address - track->start;
 
 		if (offset / USER_PAGE < track->pages) {
-			done = (transaction_open || !track->tracked) &&
+			done = (transaction_open == track->log || !track->tracked) &&
 			       heat(track, offset / USER_PAGE);
 			break;
 		}
@@ -193,7 +194,7 @@ static void uninstall(void)
 
 /* --- regions ------------------------------------------------------------- */
 
-static struct user_track *track_new(struct user_region *region)
+static struct user_track *track_new(const struct user_log *log, struct user_region *region)
 {
 	bool tracked = rvm_tracked(&region->base.tracking);
 	u64 pages = rvm_whole_pages(region->base.length) / USER_PAGE;
@@ -216,6 +217,7 @@ static struct user_track *track_new(struct user_region *region)
 	memory += contents * (tracked ? 1 : 2);
 	track->hot = (u32 *)memory;
 	track->page = (struct page *)(memory + pages * sizeof(*track->hot));
+	track->log = log;
 	track->region = region;
 	track->start = region->base.address;
 	track->pages = pages;
@@ -223,14 +225,14 @@ static struct user_track *track_new(struct user_region *region)
 	return track;
 }
 
-int user_tracking_open(struct user_region *region)
+int user_tracking_open(const struct user_log *log, struct user_region *region)
 {
 	struct user_track *track;
 	int error = 0;
 
 	if (region->base.tracking.mode == RVM_TRACKING_RANGES)
 		return 0;
-	track = track_new(region);
+	track = track_new(log, region);
 	if (!track)
 		return -ENOMEM;
 	user_lock(&lock);
@@ -301,15 +303,13 @@ static void put_back(struct user_track *track, u64 number, struct findings *find
 	}
 }
 
-static bool any_tracked(void)
+/* Is it a tracked region of this log? */
+static bool tracks_for(const struct user_track *track, const struct user_log *log)
 {
-	for (const struct user_track *track = tracks; track; track = track->next)
-		if (track->tracked)
-			return true;
-	return false;
+	return track->tracked && track->log == log;
 }
 
-rvm_return_t user_tracking_begin(void)
+rvm_return_t user_tracking_begin(const struct user_log *log)
 {
 	struct findings findings = { .count = 0 };
 	struct user_track *track;
@@ -317,14 +317,14 @@ rvm_return_t user_tracking_begin(void)
 
 	user_lock(&lock);
 	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; track->tracked && i < track->hot_count; i++)
+		for (u64 i = 0; tracks_for(track, log) && i < track->hot_count; i++)
 			put_back(track, track->hot[i], &findings);
 	user_unlock(&lock);
 	code = rvm_tracking_report(RVM_FOUND_STRAY, findings.found, findings.count);
 	if (code)
 		return code;
 	user_lock(&lock);
-	transaction_open = any_tracked();
+	transaction_open = log;
 	user_unlock(&lock);
 	return RVM_SUCCESS;
 }
@@ -457,7 +457,7 @@ static void check(struct user_log *log, struct findings *findings)
 	for (track = tracks; track; track = track->next) {
 		u64 before = findings->count;
 
-		if (track->tracked)
+		if (track->tracked || track->log != log)
 			continue;
 		for (u64 i = 0; i < track->hot_count; i++)
 			check_page(track, track->hot[i], log, findings);
@@ -481,7 +481,7 @@ rvm_return_t user_tracking_collect(struct user_transaction *t)
 		return code;
 	user_lock(&lock);
 	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; track->tracked && done && i < track->hot_count; i++)
+		for (u64 i = 0; tracks_for(track, t->log) && done && i < track->hot_count; i++)
 			done = collect_page(track, track->hot[i], t);
 	user_unlock(&lock);
 	return done ? RVM_SUCCESS : RVM_ENO_MEMORY;
@@ -531,13 +531,13 @@ void user_tracking_committed(struct user_transaction *t, const char *record)
 	user_unlock(&lock);
 }
 
-void user_tracking_undo(void)
+void user_tracking_undo(const struct user_log *log)
 {
 	struct user_track *track;
 
 	user_lock(&lock);
 	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; track->tracked && i < track->hot_count; i++)
+		for (u64 i = 0; tracks_for(track, log) && i < track->hot_count; i++)
 			memcpy(page_at(track, track->hot[i]), image_of(track, track->hot[i]),
 			       page_length(track, track->hot[i]));
 	user_unlock(&lock);
@@ -579,13 +579,14 @@ static void end_track(struct user_track *track)
 	track->hot_count = kept;
 }
 
-void user_tracking_end(void)
+void user_tracking_end(const struct user_log *log)
 {
 	struct user_track *track;
 
 	user_lock(&lock);
-	transaction_open = false;
+	transaction_open = NULL;
 	for (track = tracks; track; track = track->next)
-		end_track(track);
+		if (track->log == log)
+			end_track(track);
 	user_unlock(&lock);
 }

@@ -16,7 +16,7 @@
 #include "lib/user.h"
 
 /* A mapped region begins and ends to be tracked or checked: 0 or -errno. */
-int user_tracking_open(struct user_region *region);
+int user_tracking_open(const struct user_log *log, struct user_region *region);
 /* Its memory is protected no longer. */
 void user_tracking_close(struct user_region *region);
 
@@ -24,7 +24,7 @@ void user_tracking_close(struct user_region *region);
  * A transaction begins: what was stored to tracked regions since the last one is
  * put back and reported.  RVM_EUNDECLARED: it doesn't begin.
  */
-rvm_return_t user_tracking_begin(void);
+rvm_return_t user_tracking_begin(const struct user_log *log);
 
 /* The whole range is going to be stored to, perhaps by a system call, which gets no signal. */
 rvm_return_t user_tracking_prepare(struct user_region *region, char *address, u64 length);
@@ -40,9 +40,9 @@ rvm_return_t user_tracking_collect(struct user_transaction *t);
 void user_tracking_committed(struct user_transaction *t, const char *record);
 
 /* Tracked regions are as after the last commit.  log->lock may be held. */
-void user_tracking_undo(void);
+void user_tracking_undo(const struct user_log *log);
 
 /* The transaction is over: protect what is not to stay hot. */
-void user_tracking_end(void);
+void user_tracking_end(const struct user_log *log);
 
 #endif

@@ -94,7 +94,7 @@ static bool has_tracks(const struct user_log *log)
 rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transaction **transaction)
 {
 	struct user_log *log = user_log_of(base);
-	rvm_return_t code = has_tracks(log) ? user_tracking_begin() : RVM_SUCCESS;
+	rvm_return_t code = has_tracks(log) ? user_tracking_begin(log) : RVM_SUCCESS;
 	struct user_transaction *t;
 
 	if (code)
@@ -349,7 +349,7 @@ static rvm_return_t end_tracked(struct user_transaction *t, bool flush)
 	else if (code == RVM_ENO_MEMORY)
 		user_abort(&t->base);
 	if (code != RVM_ETOO_BIG && code != RVM_EUNDECLARED) {
-		user_tracking_end();
+		user_tracking_end(t->log);
 		return code;
 	}
 	t->count = count;
@@ -374,12 +374,12 @@ rvm_return_t user_abort(struct rvm_transaction *transaction)
 	pthread_mutex_lock(&log->lock);
 	user_transaction_undo(t);
 	if (has_tracks(log))
-		user_tracking_undo();
+		user_tracking_undo(log);
 	user_transaction_retire(t);
 	log->counters.aborts++;
 	pthread_mutex_unlock(&log->lock);
 	if (has_tracks(log))
-		user_tracking_end();
+		user_tracking_end(log);
 	return RVM_SUCCESS;
 }
 

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <sys/mman.h>
 
+#include <rvm/rvm_engine.h>
 #include <rvm/rvm_tracking.h>
 
 #define LENGTH	(16 * PAGE)
@@ -465,6 +466,64 @@ TEST_F(tracked, map_and_unmap)
 	const struct files *f = &self->f;
 
 	CHILD_OK(maps);
+}
+
+/* What a transaction changes is of its log alone. */
+static void two_logs(CHILD_ARGS)
+{
+	rvm_offset_t length = RVM_MK_OFFSET(0, 512 * KIB);
+	char log[300], segment[300];
+	rvm_options_t options;
+	rvm_region_t other;
+	rvm_log_t *second;
+	rvm_tid_t tid;
+
+	catch_faults();
+	begin_all(_metadata, f, flags);
+	snprintf(log, sizeof(log), "%s/log2", f->dir);
+	snprintf(segment, sizeof(segment), "%s/segment2", f->dir);
+	rvm_init_options(&options);
+	options.log_dev = log;
+	OK(rvm_create_log(&options, &length, 0600));
+	OK(rvm_open_log(log, &second));
+	OK(rvm_use_log(second));
+	close(open(segment, O_CREAT | O_RDWR, 0600));
+	rvm_init_region(&other);
+	other.data_dev = segment;
+	other.dev_length = RVM_MK_OFFSET(0, LENGTH);
+	options.flags = flags;
+	OK(rvm_map(&other, &options));
+
+	tid = begin(_metadata);
+	other.vmaddr[0] = 1;
+	ASSERT_EQ(SIGSEGV, store(memory, 1));
+	OK(rvm_end_transaction(&tid, flush));
+	OK(rvm_use_log(NULL));
+	tid = begin(_metadata);
+	memory[1] = 2;
+	/* hot: put back by that log's next */
+	ASSERT_EQ(STRICT ? SIGSEGV : 0, store(other.vmaddr + 1, 9));
+	OK(rvm_end_transaction(&tid, flush));
+	OK(rvm_use_log(second));
+	tid = begin(_metadata);
+	ASSERT_EQ(0, other.vmaddr[1]);
+	ASSERT_EQ(STRICT ? 0 : 1, reported(_metadata));
+	OK(rvm_abort_transaction(&tid));
+	ASSERT_EQ(1, other.vmaddr[0]);
+	OK(rvm_use_log(NULL));
+	OK(rvm_truncate());
+	ASSERT_EQ(0, memory[0]);
+	ASSERT_EQ(2, memory[1]);
+	OK(rvm_terminate());
+	ASSERT_TRUE(file_is(f->segment, 1, 2, 1));
+	ASSERT_TRUE(file_is(f->segment, 0, 0, 1));
+}
+
+TEST_F(tracked, several_logs)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(two_logs);
 }
 
 /* At the caller's address: ordinary memory before and after. */
