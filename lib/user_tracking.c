@@ -424,6 +424,10 @@ static void check_page(struct user_track *track, u64 number, struct user_log *lo
 	for (t = log->open_transactions; t; t = t->next)
 		leave_out(&bytes, page, t);
 	for (at = 0; at < size; at += length) {
+		if (at % 64 == 0 && !bytes.set[at / 64]) {
+			length = 64;
+			continue;
+		}
 		length = 0;
 		while (at + length < size && has_byte(&bytes, at + length) &&
 		       !(track->page[number].told && told[at + length] == page[at + length]))
