@@ -492,8 +492,9 @@ void rvm_tracking_cool(struct rvm_log *log, struct rvm_process *process)
 	struct rvm_image *image;
 	struct folio *folio;
 
+	/* Other threads may go on bringing more: who is killed leaves it to them. */
 	while ((image = list_first_entry_or_null(&process->hot, struct rvm_image, hot)) &&
-	       image->cooling) {
+	       image->cooling && !fatal_signal_pending(current)) {
 		folio = image->folio;
 		folio_get(folio);
 		if (folio_trylock(folio)) {

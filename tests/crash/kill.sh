@@ -29,7 +29,7 @@ try() {
 
 kill=("$programs/kill" --loops "$loops" --log "$dir/log" --segment "$dir/segment")
 echo "KTAP version 1"
-echo "1..5"
+echo "1..9"
 try "$loops processes on the user engine" env RVM_ENGINE=user "${kill[@]}"
 try "$loops cuts of four runs of the user engine" "$programs/power" --cuts "$loops" --folder "$dir"
 try "cuts of making a log" "$programs/create" --cuts "$loops" --folder "$dir"
@@ -37,4 +37,13 @@ try "$loops processes on the kernel engine" \
 	"$top/tests/vm/run" -t 36000 -- env RVM_ENGINE=kernel "${kill[@]}"
 try "$loops processes on either engine, recovered by either" \
 	"$top/tests/vm/run" -t 36000 -- "${kill[@]}" --engines kernel,user
+# where nothing is declared, or all of it is looked at
+try "$loops processes on the user engine, tracked by diff" \
+	env RVM_ENGINE=user RVM_TRACKING=diff "${kill[@]}"
+try "$loops cuts, tracked by diff" \
+	env RVM_TRACKING=diff "$programs/power" --runs 2 --cuts "$loops" --folder "$dir"
+try "$loops cuts, tracked by pages" \
+	env RVM_TRACKING=pages,strict "$programs/power" --runs 2 --cuts "$loops" --folder "$dir"
+try "$loops processes on either engine, tracked by diff" \
+	"$top/tests/vm/run" -t 36000 -- env RVM_TRACKING=diff "${kill[@]}" --engines kernel,user
 exit $failed
