@@ -199,7 +199,8 @@ static rvm_return_t map_there(char *name, rvm_offset_t dev_length, rvm_options_t
 {
 	rvm_region_t region = region_of(name, dev_length, def->offset.low, def->length);
 	void *place = mmap(def->vmaddr, def->length, PROT_NONE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+			   -1, 0);
 	rvm_return_t code = RVM_EVM_OVERLAP;
 
 	if (place == MAP_FAILED)

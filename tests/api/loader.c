@@ -5,8 +5,9 @@
 #include <sys/mman.h>
 #include <rvm/rvm_segment.h>
 
-#define A	((char *)0x600000000000)
-#define B	((char *)0x610000000000)
+/* Where neither the kernel nor a sanitizer maps anything by itself. */
+#define A	((char *)0x567000000000)
+#define B	((char *)0x568000000000)
 #define LENGTH	RVM_LENGTH_TO_OFFSET(256 * KIB)
 
 static void two(rvm_region_def_t defs[2])
