@@ -48,7 +48,7 @@ examples := $(patsubst docs/%.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash tools,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests examples fuzz-programs fuzz test test-full test-planted coverage check soak demo bench install clean help
+.PHONY: all lib module module-tree tools tests examples fuzz-programs fuzz test test-full test-planted coverage check soak demo bench experiment install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
@@ -96,6 +96,10 @@ $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
 
 # for a VM that holds nothing else
 $(BUILD)/tests/tools/rvmstat: $(BUILD)/obj/tools/rvmstat.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/guest/rvmbench: $(BUILD)/obj/tools/rvmbench.o $(call obj,$(wildcard tools/rvmbench/*.c)) $(BUILD)/librvm.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
 
@@ -233,6 +237,10 @@ demo:	## show the whole thing in a VM (HOST=1: on this machine's kernel); sets i
 bench:	## compare both engines, in instructions; sets itself up
 	@tests/setup
 	@tests/bench
+
+experiment:	## measure everything, or PARTS="NAME...", see tools/experiment/; QUICK=1 for less; sets itself up
+	@tests/setup --experiment
+	@tools/experiment/run $(if $(QUICK),--quick) $(PARTS)
 
 # The names under which pkg-config knows the libraries. What a program links
 # itself it needs, too: those which use the heap call librvm.
