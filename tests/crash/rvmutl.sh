@@ -35,7 +35,7 @@ ok "a log on a device"
 for log in log /dev/vda; do
 	segment=segments/${log##*/}-segment
 	./commits $log 0 $segment & commits=$!
-	sleep 1
+	until ./rvmutl status $log 2>&1 | grep -q '^records *[1-9]'; do sleep 0.1; done
 	./rvmutl $log <history >out 2>err
 	ok "$log: the history of a datum"
 	steady
@@ -50,8 +50,11 @@ for log in log /dev/vda; do
 	ok "$log: shows no damage"
 	./rvmutl verify $log $segment >out 2>err
 	ok "$log: verify"
-	echo 'monitor 1' | ./rvmutl $log >out 2>err && [ "$(grep -c position out)" -gt 0 ]
-	ok "$log: monitor"
+	echo monitor | ./rvmutl $log >out 2>err & monitor=$!
+	until grep -q position out || ! kill -0 $monitor; do sleep 0.1; done
+	kill -INT $monitor
+	wait $monitor
+	ok "$log: monitor, until it is interrupted"
 	echo "copy_log copy" | ./rvmutl $log >out 2>err && ./rvmutl verify copy >out 2>err
 	ok "$log: a copy is sound"
 	rm -f copy

@@ -280,7 +280,7 @@ check "and goes on" [ "$(grep -c second: out)" = 40 ]
 
 "$build/tests/tools/commits" live 0 "a b" second 2>commits.err &
 commits=$!
-sleep 0.5
+until tool status live >out 2>err && grep -q '^records *[1-9]' out; do sleep 0.1; done
 # one history: without a gap, newest first; each command looks anew
 steady() {
 	awk '/second:/ { if ($NF >= last && last || last && $NF != last - 1) bad = 1; last = $NF; n++ }
@@ -312,8 +312,19 @@ good "is sound" verify live_copy "a b" second
 bad "update" 1 'log live is in use by another process or the kernel; it can be read only' live <<<'update'
 bad "recover" 1 'Device or resource busy' recover live
 bad "init_log" 1 'Device or resource busy' <<<$'update\ninit_log live 64K'
-good "monitor" live <<<'monitor 1'
-check "shows them as they come" [ "$(grep -c position out)" -gt 0 ]
+mkfifo until
+"$build/rvmutl" live >out 2>err <until &
+watcher=$!
+exec 3>until
+echo 'monitor' >&3
+until [ "$(grep -c position out)" -gt 1 ] || ! kill -0 $watcher; do sleep 0.1; done
+kill -INT $watcher
+exec 3>&-
+wait $watcher
+result $? "monitor shows them as they come, until it is interrupted"
+began=$(date +%s%N)
+good "monitor for some seconds" live <<<'monitor 1'
+check "and not less" [ $(($(date +%s%N) - began)) -ge 1000000000 ]
 kill $commits
 wait $commits 2>/dev/null
 check "nothing disturbed it" [ ! -s commits.err ]
@@ -324,10 +335,7 @@ mkfifo hold
 "$build/rvmutl" live >held <hold &
 exec 3>hold
 printf 'update\nlog\n' >&3
-for i in {1..100}; do
-	! grep -q 'open for changes' held || break
-	sleep 0.1
-done
+until grep -q 'open for changes' held || ! kill -0 $!; do sleep 0.1; done
 bad "two can't own it" 1 'in use by another process' live <<<'update'
 exec 3>&-
 wait $!

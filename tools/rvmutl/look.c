@@ -589,11 +589,22 @@ static bool print_new(struct session *s, u64 *sequence)
 	return true;
 }
 
+/* Have so many seconds passed?  All of them, wherever in one it began. */
+static bool is_over(const struct timespec *start, u64 seconds)
+{
+	struct timespec now;
+	u64 passed;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	passed = now.tv_sec - start->tv_sec - (now.tv_nsec < start->tv_nsec);
+	return passed >= seconds;
+}
+
 bool monitor(struct session *s, struct words *w)
 {
 	struct sigaction action = { .sa_handler = interrupt }, before;
 	u64 sequence = s->log->scan.sequence, seconds = UINT64_MAX;
-	struct timespec start, now;
+	struct timespec start;
 	bool good = true;
 
 	if (w->n > 1 && !parse_whole("SECONDS", w->word[1], &seconds))
@@ -608,8 +619,7 @@ bool monitor(struct session *s, struct words *w)
 	do {
 		usleep(50000);
 		good = log_refresh(s->log) && print_new(s, &sequence) && !ferror(s->out);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (good && !interrupted && (u64)(now.tv_sec - start.tv_sec) < seconds);
+	} while (good && !interrupted && !is_over(&start, seconds));
 	sigaction(SIGINT, &before, NULL);
 	return good;
 }
