@@ -27,6 +27,7 @@ struct rvm_api rvm_api = {
 	.setup = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.idle = PTHREAD_COND_INITIALIZER,
+	.turn_over = PTHREAD_COND_INITIALIZER,
 };
 
 static const struct rvm_engine *_Atomic engine_in_use;	/* once READY */

@@ -27,6 +27,8 @@ struct rvm_api {
 	unsigned int users;		/* calls that work on the log just now */
 	unsigned int transactions;	/* open ones */
 	unsigned int tracked;		/* regions; changed with setup held, too */
+	bool held;			/* such a region comes or goes: none begins now */
+	pthread_cond_t turn_over;	/* one may begin that could not */
 	rvm_options_t options;		/* in force; no pointers in it are used */
 };
 

@@ -11,8 +11,8 @@
  * - open, close, map, unmap and set_options are called one at a time, with no other call
  *   of the same log running in open and close.  unmap is called only when no
  *   open transaction has ranges in the region.
- * - While a tracked region is mapped, one transaction is open at a time, and such
- *   regions come and go while none is.  Their changes are the engine's to find:
+ * - While a tracked region is mapped, one transaction is open at a time.  A log's
+ *   first such region comes, and each goes, while none is.  Their changes are the engine's to find:
  *   prepare is called for them instead of set_range.
  * - Every operation returns an rvm_return_t; with RVM_EIO errno says why.
  */

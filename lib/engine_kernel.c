@@ -32,7 +32,7 @@ struct kernel_log {
 	int fd;
 	pthread_mutex_t lock;			/* protects idle */
 	struct kernel_transaction *idle;	/* with their areas, to be used again */
-	unsigned int tracked;			/* regions; changes while no transaction is open */
+	unsigned int tracked;			/* regions; as engine.h says */
 };
 
 static struct kernel_log *kernel_log(struct rvm_log *log)
@@ -438,7 +438,8 @@ static rvm_return_t kernel_map(struct rvm_log *log, const struct rvm_map_request
 		goto err;
 	}
 
-	kernel_log(log)->tracked += rvm_tracked(&request->tracking);
+	__atomic_fetch_add(&kernel_log(log)->tracked, rvm_tracked(&request->tracking),
+			   __ATOMIC_RELAXED);
 	region->address = address;
 	region->length = request->length;
 	region->offset = request->offset;
@@ -456,7 +457,8 @@ static rvm_return_t kernel_unmap(struct rvm_log *log, struct rvm_region *region)
 {
 	if (!rvm_unmap_memory(region))
 		return code_of_errno();
-	kernel_log(log)->tracked -= rvm_tracked(&region->tracking);
+	__atomic_fetch_sub(&kernel_log(log)->tracked, rvm_tracked(&region->tracking),
+			   __ATOMIC_RELAXED);
 	free(region->name);
 	free(region);
 	return RVM_SUCCESS;
@@ -532,7 +534,7 @@ static rvm_return_t kernel_begin(struct rvm_log *base, bool restore,
 		t = new_transaction(log);
 	if (!t)
 		return RVM_ENO_MEMORY;
-	code = log->tracked ? begin_tracked(t) : RVM_SUCCESS;
+	code = __atomic_load_n(&log->tracked, __ATOMIC_RELAXED) ? begin_tracked(t) : RVM_SUCCESS;
 	if (code != RVM_SUCCESS) {
 		put_transaction(t);
 		return code;

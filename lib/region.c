@@ -299,42 +299,44 @@ static rvm_return_t check_overlap(const struct segment *segment,
 	return code;
 }
 
-/* Tracked regions come while no transaction is open, except after the first, */
-static rvm_return_t enter_tracked(void)
+/* Does the log have a tracked region mapped? */
+static bool has_tracked(const struct rvm_log *log)
+{
+	for (size_t i = 0; i < table.count; i++)
+		if (table.at[i]->log == log && rvm_tracked(&table.at[i]->region->tracking))
+			return true;
+	return false;
+}
+
+/* A log's first tracked region comes, and each goes, while no transaction is open or begins. */
+static rvm_return_t hold_transactions(void)
 {
 	rvm_return_t code = RVM_SUCCESS;
 
 	pthread_mutex_lock(&rvm_api.lock);
-	if (rvm_api.transactions && !rvm_api.tracked)
+	if (rvm_api.transactions)
 		code = RVM_EUNCOMMIT;
 	else
-		++rvm_api.tracked;
+		rvm_api.held = true;
 	pthread_mutex_unlock(&rvm_api.lock);
 	return code;
 }
 
-static void leave_tracked(void)
+/* So many more tracked regions are mapped. */
+static void count_tracked(int more)
 {
 	pthread_mutex_lock(&rvm_api.lock);
-	--rvm_api.tracked;
+	rvm_api.tracked += more;
+	rvm_api.held = false;
+	pthread_cond_broadcast(&rvm_api.turn_over);
 	pthread_mutex_unlock(&rvm_api.lock);
-}
-
-/* and go while none is. */
-static bool transaction_open(void)
-{
-	bool open;
-
-	pthread_mutex_lock(&rvm_api.lock);
-	open = rvm_api.transactions;
-	pthread_mutex_unlock(&rvm_api.lock);
-	return open;
 }
 
 static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 			const struct rvm_map_request *request, struct rvm_mapping **mapped)
 {
 	struct rvm_mapping *mapping = calloc(1, sizeof(*mapping));
+	bool tracked = rvm_tracked(&request->tracking);
 	rvm_return_t code;
 
 	pthread_rwlock_wrlock(&table_lock);
@@ -342,13 +344,15 @@ static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 	pthread_rwlock_unlock(&table_lock);
 	if (!code && segment->empty)
 		code = grow(segment);
-	if (!code && rvm_tracked(&request->tracking))
-		code = enter_tracked();
+	if (!code && tracked && !has_tracked(log))
+		code = hold_transactions();
 	if (code)
 		goto err;
 	code = log->engine->map(log, request, &mapping->region);
+	if (tracked)
+		count_tracked(!code);
 	if (code)
-		goto err_tracked;
+		goto err;
 	mapping->region->tracking = request->tracking;
 	mapping->start = (uintptr_t)mapping->region->address;
 	mapping->end = mapping->start + mapping->region->length;
@@ -362,9 +366,6 @@ static rvm_return_t map(struct rvm_log *log, const struct segment *segment,
 	*mapped = mapping;
 	return RVM_SUCCESS;
 
-err_tracked:
-	if (rvm_tracked(&request->tracking))
-		leave_tracked();
 err:
 	free(mapping);
 	return code;
@@ -444,12 +445,13 @@ static rvm_return_t unmap(struct rvm_log *log, const rvm_region_t *record)
 		return code;
 
 	tracked = rvm_tracked(&mapping->region->tracking);
-	if (tracked && transaction_open())
-		code = RVM_EUNCOMMIT;
-	if (!code)
+	if (tracked)
+		code = hold_transactions();
+	if (!code) {
 		code = log->engine->unmap(log, mapping->region);
-	if (!code && tracked)
-		leave_tracked();
+		if (tracked)
+			count_tracked(code ? 0 : -1);
+	}
 
 	pthread_rwlock_wrlock(&table_lock);
 	mapping->leaving = false;

@@ -45,12 +45,11 @@ static _Atomic uint32_t slots;
 static struct slot *free_slots;		/* under rvm_api.lock */
 
 /*
- * While tracked regions are mapped: the one open transaction, who began it,
- * and what those wait for who want the next.  Under rvm_api.lock.
+ * While tracked regions are mapped: the one open transaction, and who began it.
+ * Under rvm_api.lock.
  */
 static struct slot *turn;
 static pthread_t turn_taker;
-static pthread_cond_t turn_over = PTHREAD_COND_INITIALIZER;
 
 static struct slot *slot_at(uint32_t index)
 {
@@ -101,10 +100,10 @@ static struct timeval unique_time(void)
 
 static rvm_return_t wait_for_turn(void)
 {
-	while (rvm_api.tracked && turn) {
-		if (pthread_equal(turn_taker, pthread_self()))
+	while (rvm_api.held || (rvm_api.tracked && turn)) {
+		if (turn && pthread_equal(turn_taker, pthread_self()))
 			return RVM_EUNCOMMIT;
-		pthread_cond_wait(&turn_over, &rvm_api.lock);
+		pthread_cond_wait(&rvm_api.turn_over, &rvm_api.lock);
 	}
 	return RVM_SUCCESS;
 }
@@ -169,7 +168,8 @@ static void return_slot(struct slot *slot)
 	--rvm_api.transactions;
 	if (turn == slot) {
 		turn = NULL;
-		pthread_cond_signal(&turn_over);
+		/* all: the first of them may fail to begin, and not pass it on */
+		pthread_cond_broadcast(&rvm_api.turn_over);
 	}
 	pthread_mutex_unlock(&rvm_api.lock);
 }

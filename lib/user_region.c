@@ -270,6 +270,7 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 {
 	struct user_log *log = user_log_of(base);
 	struct user_region *r = (struct user_region *)region, **link;
+	bool tracked = r->track;
 
 	/* first: what comes to lie there is not ours to protect */
 	user_tracking_close(r);
@@ -278,7 +279,7 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 	for (link = &log->regions; *link != r; link = &(*link)->next)
 		;
 	*link = r->next;
-	__atomic_fetch_sub(&log->tracks, !!r->track, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&log->tracks, tracked, __ATOMIC_RELAXED);
 	put_segment(log, r->segment);
 	free(region->name);
 	free(r);

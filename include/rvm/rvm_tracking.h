@@ -18,7 +18,7 @@
  *   in the begin mode no_restore, too;
  * - a process has one transaction at a time, whatever thread made it:
  *   rvm_begin_transaction waits for another thread's to end, and is RVM_EUNCOMMIT in the
- *   thread that began the open one.  rvm_map of the first tracked region is
+ *   thread that began the open one.  rvm_map of a log's first tracked region is
  *   RVM_EUNCOMMIT while a transaction is open, and so is rvm_unmap of one;
  * - a store outside of any transaction is an error: SIGSEGV at the store, and on
  *   a hot page a report at the next rvm_begin_transaction.  It is undone.  `strict`

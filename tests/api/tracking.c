@@ -408,6 +408,60 @@ TEST_F(tracked, threads)
 	CHILD_OK(find_count);
 }
 
+/* In the log of that name, or without: returns the code of its begin. */
+static void *begin_late(void *log)
+{
+	rvm_log_t *opened;
+	rvm_tid_t tid;
+	long code;
+
+	if (log && (rvm_open_log(log, &opened) || rvm_use_log(opened)))
+		return log;
+	rvm_init_tid(&tid);
+	code = rvm_begin_transaction(&tid, restore);
+	return (void *)(code ? code : rvm_abort_transaction(&tid));
+}
+
+static void some_fail(CHILD_ARGS)
+{
+	rvm_offset_t length = RVM_MK_OFFSET(0, 512 * KIB);
+	pthread_t threads[THREADS];
+	rvm_options_t options;
+	rvm_log_t *opened;
+	rvm_tid_t tid;
+	void *code;
+	int i;
+
+	OK(RVM_INIT(NULL));
+	rvm_init_options(&options);
+	options.log_dev = (char *)f->log;
+	options.flags = RVM_TRACK_DIFF;
+	OK(rvm_create_log(&options, &length, 0600));
+	OK(rvm_open_log(f->log, &opened));
+	OK(rvm_use_log(opened));
+	map_region(_metadata, f, &region, &options);
+	tid = begin(_metadata);
+	for (i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, begin_late,
+					    i < THREADS - 1 ? NULL : (void *)f->log));
+		usleep(20000);
+	}
+	OK(rvm_end_transaction(&tid, no_flush));
+	for (i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &code));
+		ASSERT_EQ(i < THREADS - 1 ? (void *)RVM_ELOG : NULL, code);
+	}
+	OK(rvm_terminate());
+}
+
+/* Whose turn it is, and then does not begin, is in nobody's way. */
+TEST_F(api, turn_not_taken)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(some_fail);
+}
+
 /* --- regions ------------------------------------------------------------- */
 
 static void maps(CHILD_ARGS)
@@ -492,6 +546,10 @@ static void two_logs(CHILD_ARGS)
 	other.data_dev = segment;
 	other.dev_length = RVM_MK_OFFSET(0, LENGTH);
 	options.flags = flags;
+	/* the first of that log, though not of the process */
+	tid = begin(_metadata);
+	CODE(RVM_EUNCOMMIT, rvm_map(&other, &options));
+	OK(rvm_abort_transaction(&tid));
 	OK(rvm_map(&other, &options));
 
 	tid = begin(_metadata);
