@@ -106,8 +106,11 @@ rvm_return_t user_begin(struct rvm_log *base, bool restore, struct rvm_transacti
 	} else {
 		pthread_mutex_unlock(&log->lock);
 		t = transaction_new(log);
-		if (!t)
+		if (!t) {
+			if (has_tracks(log))
+				user_tracking_end(log);
 			return RVM_ENO_MEMORY;
+		}
 		pthread_mutex_lock(&log->lock);
 	}
 	t->base.restore = restore;
