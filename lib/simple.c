@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,20 +125,14 @@ static bool make_directory(const char *path)
 	return sync_names(parent);
 }
 
-/*
- * Make the log if there is none.  It gets its name when it is whole, so a crash
- * can't leave half of one.
- */
+/* It gets its name when it is whole, so a crash can't leave half of one. */
 static rvm_return_t make_log(const char *directory, const char *log)
 {
 	rvm_offset_t length = RVM_MK_OFFSET(0, RVM_SIMPLE_LOG);
 	char new[PATH_MAX + 4];
 	rvm_options_t options;
 	rvm_return_t code;
-	int err;
 
-	if (!access(log, F_OK))
-		return RVM_SUCCESS;
 	snprintf(new, sizeof(new), "%s.new", log);
 	unlink(new);
 	rvm_init_options(&options);
@@ -145,10 +140,26 @@ static rvm_return_t make_log(const char *directory, const char *log)
 	code = rvm_create_log(&options, &length, 0666);
 	if (code)
 		return code;
-	err = link(new, log) && errno != EEXIST ? errno : 0;
-	unlink(new);
+	return rename(new, log) || !sync_names(directory) ? RVM_EIO : RVM_SUCCESS;
+}
+
+/* Make the log if there is none: one process at a time, others may want to as well. */
+static rvm_return_t have_log(const char *directory, const char *log)
+{
+	rvm_return_t code = RVM_EIO;
+	int fd, err;
+
+	if (!access(log, F_OK))
+		return RVM_SUCCESS;
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return code;
+	if (!flock(fd, LOCK_EX))
+		code = access(log, F_OK) ? make_log(directory, log) : RVM_SUCCESS;
+	err = errno;
+	close(fd);
 	errno = err;
-	return err || !sync_names(directory) ? RVM_EIO : RVM_SUCCESS;
+	return code;
 }
 
 static rvm_return_t open_log(struct rvm_directory *rvm)
@@ -158,7 +169,7 @@ static rvm_return_t open_log(struct rvm_directory *rvm)
 
 	if (snprintf(log, sizeof(log), "%s/rvm.log", rvm->path) >= (int)sizeof(log))
 		return RVM_ENAME_TOO_LONG;
-	code = make_log(rvm->path, log);
+	code = have_log(rvm->path, log);
 	return code ? code : rvm_open_log(log, &rvm->log);
 }
 
@@ -477,7 +488,10 @@ static trans_t begin_on(rvm_t rvm, int numsegs, void **segbases)
 	if (!take_segments(rvm, t, numsegs, segbases))
 		goto fail;
 	rvm_init_tid(&t->tid);
+	/* with tracked regions it may wait until another thread's is over */
+	pthread_mutex_unlock(&lock);
 	code = rvm_begin_transaction(&t->tid, restore);
+	pthread_mutex_lock(&lock);
 	if (code) {
 		complain("rvm_begin_trans", rvm->path, reason(code));
 		goto fail;

@@ -5,6 +5,9 @@
  */
 #include "api.h"
 
+#include <pthread.h>
+#include <sys/file.h>
+
 #include <rvm/simple.h>
 
 /* What the processes of a test do happens in this directory and that one. */
@@ -588,6 +591,79 @@ TEST_F(simple, half_a_log)
 	ASSERT_TRUE(make_file(path, 5000, 1));
 	SAYS("damaged", ASSERT_EQ(NULL, rvm_init(two)));
 	ASSERT_TRUE(file_is(path, 0, 1, 5000));
+}
+
+static void makes_it(CHILD_ARGS)
+{
+	INIT(one);
+}
+
+/* Processes that come at the same time don't take each other's half for a whole one. */
+TEST_F(simple, makes_alone)
+{
+	char path[300];
+	int fd, status;
+	pid_t pid;
+
+	ASSERT_EQ(0, mkdir(one, 0700));
+	snprintf(path, sizeof(path), "%s/rvm.log", one);
+	fd = open(one, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, flock(fd, LOCK_EX));
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		close(fd);
+		makes_it(_metadata, &self->f);
+		_exit(!_metadata->passed);
+	}
+	usleep(100000);
+	ASSERT_NE(0, access(path, F_OK));
+	close(fd);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	ASSERT_EQ(0, access(path, F_OK));
+}
+
+static rvm_t turns;
+static char *second_base;
+
+static void *begins_second(void *context)
+{
+	trans_t t = try_begin(turns, second_base, NULL);
+
+	(void)context;
+	say(t, second_base, 0, "second");
+	rvm_commit_trans(t);
+	return NULL;
+}
+
+static void takes_turns(CHILD_ARGS)
+{
+	pthread_t thread;
+	trans_t t;
+	char *base;
+
+	setenv("RVM_TRACKING", "diff", 1);
+	turns = INIT(one);
+	base = MAP(turns, "a", 100);
+	second_base = MAP(turns, "b", 100);
+	t = BEGIN(turns, base);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, begins_second, NULL));
+	usleep(50000);
+	strcpy(base, "first");
+	rvm_commit_trans(t);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_STREQ("first", base);
+	ASSERT_STREQ("second", second_base);
+}
+
+/* Where changes are found there is one transaction at a time. */
+TEST_F(simple, tracked)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(takes_turns);
 }
 
 TEST_F(simple, verbose)
