@@ -30,6 +30,19 @@ worst_fits() {
 		}
 		END { exit bad }' out
 }
+# the share is what the two times say
+bare_fits() {
+	awk '
+		function value(name) {
+			return match($0, "\"" name "\":[0-9.]+") ? substr($0, RSTART + length(name) + 3, RLENGTH) + 0 : -1
+		}
+		{
+			off = value("bare_ns_per_write") / value("ns_per_txn") / value("of_bare")
+			if (value("bare_ns_per_write") <= 0 || off < 0.99 || off > 1.01)
+				bad = 1
+		}
+		END { exit bad }' out
+}
 in_json() {
 	local pair
 	for pair; do
@@ -76,6 +89,13 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "between the mean and the sum" worst_fits
 	good "no longest commit" $small --json
 	check "unless asked for" eval '! grep -q worst out'
+	good "as many writes without RVM" $small --bare --repeat 2
+	check "text tells the share" grep -q '^  without RVM  *a write  *[0-9.]* ns; transactions reach [0-9.]* of its rate$' out
+	good "that leave the log as it is" $small --bare --json --log-size 16M
+	check "the same in JSON" bare_fits
+	check "and one object" one_json_line_each 1
+	bad "no_flush commits have no writes to compare" 2 'takes --commit=flush and one thread' --bare --commit no_flush
+	bad "nor do threads that share them" 2 'takes --commit=flush and one thread' --bare --threads 2
 	for tracking in check pages diff "diff --strict"; do
 		rm -f log segment
 		# shellcheck disable=SC2086 # two words

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
-/* What the parts of rvmbench share: the command line, and calls that must work. */
+/* What the parts of rvmbench share: the command line, the log and segment, and calls that must work. */
 #ifndef RVMBENCH_H
 #define RVMBENCH_H
 
@@ -17,17 +17,23 @@ struct rvmbench_options {
 	uint64_t log_size;		/* 0: not given */
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
 	int access, begin, commit, optimize, tracking;
-	bool map_private, strict, create, verify, json, busy, worst, events;
+	bool map_private, strict, create, verify, json, busy, worst, events, bare;
 };
 
 extern struct rvmbench_options opt;
 
-/* By opt.commit and opt.tracking. */
-extern const char *const commit_names[];
-extern const rvm_mode_t commit_modes[];
-extern const char *const tracking_names[];
-
+enum { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
+enum { OPTIMIZE_NONE, OPTIMIZE_RANGES, OPTIMIZE_ALL };
+enum { COMMIT_FLUSH, COMMIT_NO_FLUSH };
 enum { TRACKING_RANGES, TRACKING_CHECK, TRACKING_PAGES, TRACKING_DIFF };
+
+/* By opt.access and so on. */
+extern const char *const access_names[], *const optimize_names[], *const begin_names[];
+extern const char *const commit_names[], *const tracking_names[];
+extern const rvm_mode_t begin_modes[], commit_modes[];
+
+/* options.c: fill opt, or exit. */
+void parse_command_line(int argc, char **argv);
 
 /* Is nothing declared? */
 static inline bool tracked(void)
@@ -40,11 +46,16 @@ void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2))
 /* Every call of the library goes through this. */
 void check(rvm_return_t ret, const char *call, const char *path);
 
-/* rvm_set_range, where changes are declared. */
+/* bank.c: rvm_set_range, where changes are declared. */
 void declare(rvm_tid_t *tid, void *at, size_t length);
+
+/* open.c: initialize the library, and map the segment, of so many bytes; is it new? */
+void open_log(void);
+bool open_segment(rvm_region_t *region, uint64_t need);
 
 uint64_t now_ns(void);
 
+/* report.c */
 void print_json_string(const char *name, const char *value);
 void print_tracking(void);
 
