@@ -236,7 +236,7 @@ demo:	## show the whole thing in a VM (HOST=1: on this machine's kernel); sets i
 
 bench:	## compare both engines, in instructions; sets itself up
 	@tests/setup
-	@tests/bench
+	@tools/experiment/run --quick --print --no-plots --output $(BUILD)/bench engines
 
 experiment:	## measure everything, or PARTS="NAME...", see tools/experiment/; QUICK=1 for less; sets itself up
 	@tests/setup --experiment

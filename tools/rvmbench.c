@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tools/rvmbench/measure.h"
+#include "tools/rvmbench/processes.h"
 
 void die(const char *format, ...)
 {
@@ -46,7 +47,14 @@ int main(int argc, char **argv)
 	if (opt.busy && sysconf(_SC_NPROCESSORS_ONLN) != 1)
 		die("--busy takes a machine with one CPU, and here are %ld", sysconf(_SC_NPROCESSORS_ONLN));
 
+	if (opt.startup) {
+		measure_startup(banks_length());
+		return 0;
+	}
+	processes_begin(banks);
 	open_log();
+	if (opt.processes > 1 && strcmp(rvm_get_engine(), "kernel"))
+		die("--processes takes the kernel engine: the user engine's log is one process's alone");
 	if (opt.events) {
 		if (!open_segment(&region, EVENTS_LENGTH))
 			die("--events would overwrite the segment %s; --create says that it may",
@@ -55,11 +63,19 @@ int main(int argc, char **argv)
 	} else {
 		open_banks(banks, &region);
 	}
+	/* they open and map what is there now, and then all begin */
+	processes_wait();
+	processes_wait();
 	if (opt.warmup && !opt.events)
 		measure_repetition(banks, opt.warmup, &result);
 	for (uint64_t i = 1; i <= opt.repeat && opt.transactions && !opt.events; i++) {
 		measure_repetition(banks, opt.transactions, &result);
 		report_repetition(i, &result);
+	}
+	processes_end();
+	if (opt.crash && !opt.events) {
+		fflush(stdout);
+		_exit(0);
 	}
 	if (opt.verify && !opt.events)
 		good = verify_banks(banks);

@@ -82,7 +82,22 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "with their number" in_json threads=3 transactions=200
 	check "each has its share" eval 'bench --accounts 1000 --threads 7 --transactions 0 --verify |
 		grep -q "verified: 400 transactions"'
-	good "the longest commit" $small --worst --threads 7
+	good "order entry" $small --create --workload order-entry --truncate 0 --group 8
+	check "text tells it" grep -q 'user engine, order-entry' out
+	check "5 to 15 lines each" eval 'n=$(sed -n "s/^verified: \([0-9]*\) lines.*/\1/p" out) && [ $n -gt 1800 ] && [ $n -lt 2200 ]'
+	good "and a debit or credit after it" $small --json
+	check "with its name" in_json workload=debit-credit group=1 processes=1
+	good "groups" $small --create --json --group 50 --truncate 0
+	check "one flush each" grep -q '"log_flushes_per_txn":0.02' out
+	good "a crash" --accounts 1000 --transactions 300 --crash --truncate 0 --create
+	good "to start from" --startup --accounts 1000
+	check "recovers" grep -q ' 300 records recovered' out
+	good "with all balances" --accounts 1000 --transactions 0 --verify
+	check "of 300 transactions" grep -q 'verified: 300 transactions' out
+	good "starting, in JSON" --startup --accounts 1000 --json
+	check "each step" grep -q '"open_ns":[0-9]*,"recovered":0,"map_ns":[0-9]*,"touch_ns":[0-9]*,"touch_all_ns":[0-9]*,"read_mib_ns":[0-9]*}' out
+	bad "processes on the user engine" 1 'takes the kernel engine' --accounts 1000 --processes 2
+	good "the longest commit" $small --create --worst --threads 7
 	check "text tells it" grep -q '^  longest  *commit  *[0-9.]* us$' out
 	good "the longest commit, in JSON" $small --worst --json --repeat 2
 	check "and all else" one_json_line_each 2
@@ -104,11 +119,12 @@ small="--accounts 1000 --transactions 200 --verify"
 		good "and declared again" $small --verify
 	done
 	rm -f log segment
-	good "the steps of transactions" --events --tracking diff --commit no_flush
-	check "for each length" eval '[ $(grep -c "^commit .* pages, .* begin .* store .* end .* ns$" out) = 12 ]'
+	good "the steps of transactions" --events --tracking diff --commit no_flush --log-size 64M
+	check "for each length" eval '[ $(grep -c "^commit .* pages, .* begin .* declare .* store .* end .* truncation .* ns$" out) = 12 ]'
 	rm -f segment
-	good "in JSON" --events --json
-	check "each step" eval '[ $(grep -c "\"event\":\"commit\".*\"begin_ns\":[0-9]*,\"store_ns\":[0-9]*,\"end_ns\"" out) = 12 ]'
+	good "in JSON, of up to 8 pages" --events=8 --json
+	check "each step" eval '[ $(grep -c "\"event\":\"commit\".*\"begin_ns\":[0-9]*,\"declare_ns\":[0-9]*,\"store_ns\":[0-9]*,\"end_ns\":[0-9]*,\"truncate_ns\":" out) = 6 ]'
+	check "and one piece" eval '[ $(grep -c "\"event\":\"length\",\"pages\":1," out) = 5 ]'
 	bad "not on what is there" 1 '--create says that it may' --events
 	head -c 100000 /dev/zero >short
 	bad "a segment too short for the steps" 1 'and --events takes' --events --segment short
@@ -162,6 +178,13 @@ small="--accounts 1000 --transactions 200 --verify"
 	bad "strict without tracking" 2 'takes --tracking=pages or diff' --strict
 	bad "tracking with threads" 2 'takes one thread' --tracking diff --threads 2
 	bad "no threads" 2 'not a number from 1 to 256' --threads 0
+	bad "no processes" 2 'not a number from 1 to 256' --processes 0
+	bad "processes and threads" 2 'does without --threads' --processes 2 --threads 2
+	bad "unknown workload" 2 "not debit-credit or order-entry" --workload tpc-c
+	bad "ranges of orders" 2 'for --workload=debit-credit' --workload order-entry --ranges 9
+	bad "groups of none" 2 'not a number' --group 0
+	bad "too many pages" 2 'from 1 to 512' --events=513
+	bad "a start with a new log" 2 'a log that is there' --startup --create
 	bad "bad suffix" 2 'suffixes' --log-size 3X
 	bad "size overflows" 2 'out of range' --log-size 9999999999G
 	bad "no size" 2 'not a size' --log-size M

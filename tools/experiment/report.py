@@ -39,7 +39,8 @@ def one(rows, **wanted):
 def caption(rows, part):
     """What these rows were measured on."""
     machines = sorted({f"Linux {row['linux']}, QEMU {row['qemu']}, gcc {row['cc']}" for row in rows})
-    return f"({'; '.join(machines)}; `make experiment PARTS={part}`)"
+    quick = " QUICK=1" if any(row["quick"] for row in rows) else ""
+    return f"({'; '.join(machines)}; `make experiment PARTS={part}{quick}`)"
 
 
 def fill(text, tables):

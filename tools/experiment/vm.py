@@ -58,6 +58,7 @@ class Run:
     modules: list = dataclasses.field(default_factory=list)     # of the kernel, loaded first
     part: str = ""                              # the framework's
     kernel: str = "6.1"                         # the framework's
+    quick: bool = False                         # the framework's
 
 
 class Failed(Exception):
@@ -145,7 +146,7 @@ def execute(run, log, done):
     """Do it, and return its rows. What it prints goes to the file `log`; done(command,
     seconds) is called after each command. Raises Failed."""
     rows = []
-    base = {"part": run.part, "run": run.name, "icount": "--icount" in run.vm and run.where != "native"}
+    base = {"part": run.part, "run": run.name, "quick": run.quick, "icount": "--icount" in run.vm and run.where != "native"}
     base.update(versions(run.kernel))
     with tempfile.TemporaryDirectory(prefix="experiment-", dir=os.environ.get("TMPDIR")) as folder, \
             open(log, "w", encoding="utf-8") as out:

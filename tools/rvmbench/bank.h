@@ -42,11 +42,11 @@ struct account {
 
 struct audit {
 	uint64_t sequence;		/* from 1 on; 0: not used yet */
-	uint64_t account;		/* the transaction's first */
+	uint64_t account;		/* the transaction's first, or the line's */
 	uint64_t accounts;		/* how many it changed */
 	uint64_t teller, branch;
 	int64_t amount;			/* the sum of all changes */
-	int64_t balance;		/* of the branch, after it */
+	int64_t balance;		/* of the branch, or the order, after it */
 	uint64_t check;			/* of the other fields */
 };
 
@@ -64,8 +64,15 @@ struct bank {
 	uint64_t pages, hot, warm;	/* account pages; the first hot and the next warm of them */
 	pthread_t thread;
 	uint64_t transactions;		/* that it makes now */
+	uint64_t commits;		/* that it made: --group counts them */
 	uint64_t worst;			/* --worst: of these the longest commit, in ns */
 };
+
+/* How many banks there are: a thread's or a process's each. */
+static inline uint64_t count_banks(void)
+{
+	return opt.threads * opt.processes;
+}
 
 /* How long all banks are together. */
 uint64_t banks_length(void);
@@ -73,6 +80,7 @@ uint64_t banks_length(void);
 /* Map the segment, and find banks there, or make them. */
 void open_banks(struct bank *banks, rvm_region_t *region);
 
+/* One of opt.workload. */
 void bank_transaction(struct bank *bank);
 
 /* Check everything that must hold of banks between transactions; says what does not. */

@@ -9,6 +9,7 @@
 
 #include "tools/rvmbench/bank.h"
 #include "tools/rvmbench/measure.h"
+#include "tools/rvmbench/processes.h"
 
 uint64_t now_ns(void)
 {
@@ -66,9 +67,23 @@ static void *work(void *context)
 
 	if (opt.threads > 1)
 		pthread_barrier_wait(&begun);
+	processes_wait();
 	for (uint64_t i = 0; i < bank->transactions; i++)
 		bank_transaction(bank);
 	return NULL;
+}
+
+/* Of all these transactions the i-th bank's. */
+static uint64_t share(uint64_t transactions, uint64_t i)
+{
+	return (transactions + count_banks() - 1 - i) / count_banks();
+}
+
+void take_part(struct bank *banks, uint64_t number, uint64_t transactions)
+{
+	banks[number].transactions = share(transactions, number);
+	work(&banks[number]);
+	processes_wait();
 }
 
 /* The first bank's by this thread, which measures. */
@@ -78,7 +93,7 @@ static void begin_others(struct bank *banks, uint64_t transactions)
 	for (uint64_t i = 0; i < opt.threads; i++) {
 		int error = 0;
 
-		banks[i].transactions = (transactions + opt.threads - 1 - i) / opt.threads;
+		banks[i].transactions = share(transactions, i);
 		banks[i].worst = 0;
 		if (i)
 			error = pthread_create(&banks[i].thread, NULL, work, &banks[i]);
@@ -97,10 +112,12 @@ void measure_repetition(struct bank *banks, uint64_t transactions, struct result
 	work(&banks[0]);
 	for (uint64_t i = 1; i < opt.threads; i++)
 		pthread_join(banks[i].thread, NULL);
+	processes_wait();
 	check(rvm_flush(), "rvm_flush", NULL);
 	stretch_end(&result->commits);
 	stretch_begin(&result->truncation);
-	check(rvm_truncate(), "rvm_truncate", NULL);
+	if (!opt.crash)
+		check(rvm_truncate(), "rvm_truncate", NULL);
 	stretch_end(&result->truncation);
 	check(rvm_get_engine_counters(&after), "rvm_get_engine_counters", NULL);
 

@@ -17,6 +17,9 @@ struct result {
 	uint64_t bare;				/* --bare: ns for as many writes */
 };
 
+/* The share that another process has in measure_repetition. */
+void take_part(struct bank *banks, uint64_t number, uint64_t transactions);
+
 void stretch_begin(struct stretch *s);
 void stretch_end(struct stretch *s);
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/rvmbench/rvmbench.h"
+#include "tools/rvmbench/bank.h"
 
 #define DEFAULT_LOG_SIZE	(UINT64_C(16) << 20)
 
@@ -159,8 +159,8 @@ bool open_segment(rvm_region_t *region, uint64_t need)
 			die("the segment %s has %" PRIu64 " bytes, and --events takes %" PRIu64,
 			    opt.segment, have, need);
 		die("the segment %s has %" PRIu64 " bytes, and %" PRIu64 " bank%s of %" PRIu64 " accounts take%s %" PRIu64,
-		    opt.segment, have, opt.threads, opt.threads == 1 ? "" : "s", opt.accounts,
-		    opt.threads == 1 ? "s" : "", need);
+		    opt.segment, have, count_banks(), count_banks() == 1 ? "" : "s", opt.accounts,
+		    count_banks() == 1 ? "s" : "", need);
 	}
 
 	rvm_init_region(region);

@@ -17,6 +17,7 @@ const char *const access_names[] = { "sequential", "random", "localized", NULL }
 const char *const optimize_names[] = { "none", "ranges", "all", NULL };
 const char *const begin_names[] = { "restore", "no_restore", NULL };
 const char *const commit_names[] = { "flush", "no_flush", NULL };
+const char *const workload_names[] = { "debit-credit", "order-entry", NULL };
 const char *const tracking_names[] = { "ranges", "check", "pages", "diff", NULL };
 static const char *const engine_names[] = { "auto", "kernel", "user", NULL };
 
@@ -24,7 +25,7 @@ const rvm_mode_t begin_modes[] = { restore, no_restore };
 const rvm_mode_t commit_modes[] = { flush, no_flush };
 
 struct rvmbench_options opt = {
-	.accounts = 32768, .threads = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
+	.accounts = 32768, .threads = 1, .processes = 1, .group = 1, .transactions = 10000, .repeat = 1, .ranges = CLASSIC_RANGES,
 	.truncate = TRUNCATE, .seed = 1, .access = ACCESS_RANDOM,
 };
 
@@ -37,7 +38,7 @@ static const char doc[] =
 	"A transaction changes one account (a 128-byte record), a teller's and a branch's balance (16 bytes each) and "
 	"appends a 64-byte audit record: four declared ranges. The accounts and the audit trail take half of the bank each. "
 	"With --ranges=N it changes N - 3 accounts instead of one. "
-	"With --threads=N there are N such banks, each one thread's, and the transactions are divided among them.\n\n"
+	"With --threads=N or --processes=N there are N such banks, each one thread's or process's, and the transactions are divided among them.\n\n"
 	"A repetition is all transactions, then rvm_flush(), both timed together, then rvm_truncate(), timed apart. "
 	"Writes, flushes and bytes are counted over the whole repetition.\n\n"
 	"SIZE is in bytes, or with a suffix K, M or G in units of 1024, 1024^2 or 1024^3 bytes. Times are in nanoseconds, the longest commit's in microseconds.\n\n"
@@ -47,6 +48,7 @@ enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_MAP_PRIVATE, KEY_OPTIMIZE,
 	KEY_REPEAT, KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
 	KEY_BARE, KEY_EVENTS, KEY_STRICT, KEY_TRACKING,
+	KEY_CRASH, KEY_GROUP, KEY_PROCESSES, KEY_STARTUP, KEY_WORKLOAD,
 };
 
 static const struct argp_option options[] = {
@@ -59,10 +61,16 @@ static const struct argp_option options[] = {
 	{ "accounts", 'a', "N", 0, "Accounts of a bank (32768); each takes 256 bytes of the segment, audit trail included", 0 },
 	{ "threads", KEY_THREADS, "N", 0, "Threads that commit, 1..256, each with a bank of its own, all in the segment (1)", 0 },
 
+	{ "processes", KEY_PROCESSES, "N", 0,
+	  "The same with processes that share log and segment; takes the kernel engine (1)", 0 },
+
 	{ NULL, 0, NULL, 0, "What a transaction does:", 2 },
+	{ "workload", KEY_WORKLOAD, "WHAT", 0,
+	  "debit-credit, or order-entry: 5 to 15 accounts, as items of a warehouse, and an audit record for each (debit-credit)", 0 },
 	{ "engine", 'e', "NAME", 0, "kernel, user or auto (what RVM_ENGINE says, else auto)", 0 },
 	{ "begin", KEY_BEGIN, "MODE", 0, "restore or no_restore (restore)", 0 },
 	{ "commit", 'c', "MODE", 0, "flush or no_flush (flush)", 0 },
+	{ "group", KEY_GROUP, "N", 0, "With --commit=flush, let only each N-th commit of a thread flush (1)", 0 },
 	{ "access", 'A', "HOW", 0,
 	  "Which accounts: sequential, random, or localized: 70 % on 5 % of the pages, 25 % on another 15 %, 5 % on the rest (random)", 0 },
 	{ "ranges", 'r', "N", 0, "Ranges that a transaction declares, 4..1000 (4)", 0 },
@@ -85,8 +93,11 @@ static const struct argp_option options[] = {
 	{ "worst", KEY_WORST, NULL, 0, "Report the longest time that one commit took, whichever thread made it", 0 },
 	{ "bare", KEY_BARE, NULL, 0,
 	  "After each repetition measure as many durable writes of as many bytes to the log's file without RVM; takes --commit=flush and one thread", 0 },
-	{ "events", KEY_EVENTS, NULL, 0,
-	  "Instead of the bank's transactions: what each step of simple ones takes, for several lengths", 0 },
+	{ "events", KEY_EVENTS, "PAGES", OPTION_ARG_OPTIONAL,
+	  "Instead of the bank's transactions: what each step of simple ones takes, for several lengths, up to so many pages (512)", 0 },
+	{ "startup", KEY_STARTUP, NULL, 0,
+	  "Instead of transactions: how long it takes to open the log, and to recover; to map as much as the banks would take; and to touch it", 0 },
+	{ "crash", KEY_CRASH, NULL, 0, "End as if killed, without truncation: the log has to be recovered", 0 },
 	{ "verify", KEY_VERIFY, NULL, 0, "Check the bank at the end (with --transactions=0: do only this)", 0 },
 	{ "json", KEY_JSON, NULL, 0, "Print one JSON object a line for each repetition", 0 },
 	{ 0 },
@@ -165,6 +176,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_THREADS:
 		opt.threads = parse_number(state, "threads", arg, 1, MAX_THREADS);
 		break;
+	case KEY_PROCESSES:
+		opt.processes = parse_number(state, "processes", arg, 1, MAX_THREADS);
+		break;
+	case KEY_WORKLOAD:
+		opt.workload = parse_name(state, "workload", arg, workload_names);
+		break;
+	case KEY_GROUP:
+		opt.group = parse_number(state, "group", arg, 1, MAX_TRANSACTIONS);
+		break;
 	case 'e':
 		opt.engine = engine_names[parse_name(state, "engine", arg, engine_names)];
 		break;
@@ -211,7 +231,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		opt.bare = true;
 		break;
 	case KEY_EVENTS:
-		opt.events = true;
+		opt.events = arg ? parse_number(state, "events", arg, 1, EVENTS_PAGES) : EVENTS_PAGES;
+		break;
+	case KEY_STARTUP:
+		opt.startup = true;
+		break;
+	case KEY_CRASH:
+		opt.crash = true;
 		break;
 	case KEY_STRICT:
 		opt.strict = true;
@@ -240,6 +266,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 				   tracking_names[opt.tracking]);
 		if (opt.bare && (opt.commit != COMMIT_FLUSH || opt.threads > 1))
 			argp_error(state, "--bare takes --commit=flush and one thread: one write for each transaction");
+		if (opt.processes > 1 && (opt.threads > 1 || opt.worst || opt.bare || opt.events || opt.startup))
+			argp_error(state, "--processes does without --threads, --worst, --bare, --events and --startup");
+		if (opt.startup && (opt.create || opt.events))
+			argp_error(state, "--startup takes a log that is there, and no --events");
+		if (opt.workload == WORKLOAD_ORDER_ENTRY && opt.ranges != CLASSIC_RANGES)
+			argp_error(state, "--ranges is for --workload=debit-credit");
 		if (opt.access == ACCESS_LOCALIZED && opt.accounts < MIN_LOCALIZED)
 			argp_error(state, "--access=localized takes at least %zu accounts", MIN_LOCALIZED);
 		break;

@@ -34,16 +34,17 @@ static void print_json(uint64_t number, const struct result *r)
 	print_json_string("engine", rvm_get_engine());
 	print_json_string("begin", begin_names[opt.begin]);
 	print_json_string("commit", commit_names[opt.commit]);
+	print_json_string("workload", workload_names[opt.workload]);
 	print_json_string("access", access_names[opt.access]);
 	print_json_string("optimize", optimize_names[opt.optimize]);
 	print_tracking();
 	printf("\"map_private\":%s,", opt.map_private ? "true" : "false");
 	print_json_string("log", opt.log);
 	print_json_string("segment", opt.segment);
-	printf("\"log_size\":%" PRIu64 ",\"accounts\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"ranges\":%" PRIu64
+	printf("\"log_size\":%" PRIu64 ",\"accounts\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"processes\":%" PRIu64 ",\"group\":%" PRIu64 ",\"ranges\":%" PRIu64
 	       ",\"truncate\":%" PRIu64 ",\"transactions\":%" PRIu64 ",\"warmup\":%" PRIu64
 	       ",\"repeat\":%" PRIu64 ",\"seed\":%" PRIu64 ",\"repetition\":%" PRIu64,
-	       c->log_length, opt.accounts, opt.threads, opt.ranges, opt.truncate, opt.transactions, opt.warmup,
+	       c->log_length, opt.accounts, opt.threads, opt.processes, opt.group, opt.ranges, opt.truncate, opt.transactions, opt.warmup,
 	       opt.repeat, opt.seed, number);
 	printf(",\"tps\":%.1f,\"ns_per_txn\":%.1f,\"truncate_ns_per_txn\":%.1f",
 	       n * 1e9 / r->commits.elapsed, r->commits.elapsed / n, r->truncation.elapsed / n);
@@ -70,10 +71,11 @@ static void print_text(uint64_t number, const struct result *r)
 	double n = opt.transactions;
 
 	if (number == 1)
-		printf("%s engine, %s commits, %" PRIu64 " thread%s, %" PRIu64 " accounts, %s access, %" PRIu64 " ranges\n"
+		printf("%s engine, %s, %s commits, %" PRIu64 " %s%s, %" PRIu64 " accounts, %s access, %" PRIu64 " ranges\n"
 		       "log %s, %" PRIu64 " bytes; segment %s, %" PRIu64 " bytes\n",
-		       rvm_get_engine(), commit_names[opt.commit], opt.threads,
-		       opt.threads == 1 ? "" : "s", opt.accounts, access_names[opt.access], opt.ranges,
+		       rvm_get_engine(), workload_names[opt.workload], commit_names[opt.commit],
+		       count_banks(), opt.processes > 1 ? "processes" : "thread",
+		       count_banks() == 1 || opt.processes > 1 ? "" : "s", opt.accounts, access_names[opt.access], opt.ranges,
 		       opt.log, c->log_length, opt.segment, banks_length());
 	printf("\nrepetition %" PRIu64 ": %" PRIu64 " transactions in %.3f s, %.0f a second\n",
 	       number, opt.transactions, r->commits.elapsed / 1e9, n * 1e9 / r->commits.elapsed);

@@ -16,8 +16,10 @@ struct rvmbench_options {
 	const char *log, *segment;
 	uint64_t log_size;		/* 0: not given */
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
-	int access, begin, commit, optimize, tracking;
-	bool map_private, strict, create, verify, json, busy, worst, events, bare;
+	uint64_t processes, group;
+	uint64_t events;		/* up to so many pages; 0: none */
+	int access, begin, commit, optimize, tracking, workload;
+	bool map_private, strict, create, verify, json, busy, worst, bare, startup, crash;
 };
 
 extern struct rvmbench_options opt;
@@ -25,11 +27,12 @@ extern struct rvmbench_options opt;
 enum { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
 enum { OPTIMIZE_NONE, OPTIMIZE_RANGES, OPTIMIZE_ALL };
 enum { COMMIT_FLUSH, COMMIT_NO_FLUSH };
+enum { WORKLOAD_DEBIT_CREDIT, WORKLOAD_ORDER_ENTRY };
 enum { TRACKING_RANGES, TRACKING_CHECK, TRACKING_PAGES, TRACKING_DIFF };
 
 /* By opt.access and so on. */
 extern const char *const access_names[], *const optimize_names[], *const begin_names[];
-extern const char *const commit_names[], *const tracking_names[];
+extern const char *const commit_names[], *const tracking_names[], *const workload_names[];
 extern const rvm_mode_t begin_modes[], commit_modes[];
 
 /* options.c: fill opt, or exit. */
@@ -61,6 +64,10 @@ void print_tracking(void);
 
 /* events.c: measure on so much mapped memory, and print. */
 #define EVENTS_LENGTH	(UINT64_C(1024) * 4096)
+#define EVENTS_PAGES	512
 void measure_events(char *memory);
+
+/* startup.c: open the log, map so many bytes, print how long each step takes, and end. */
+void measure_startup(uint64_t length);
 
 #endif

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+"""The regression gate: a few figures, against those that were accepted."""
+import json
+import os
+
+import report
+import vm
+
+BASELINE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "baseline.json")
+VERSIONS = ("linux", "qemu", "cc")
+# per cent that a figure may be worse: measured with what the baseline was, and with others
+LIMIT, LIMIT_ELSEWHERE = 2.0, 10.0
+
+
+def run():
+    bank = "rvmbench --json --busy --create --log /dev/nullb0 --segment /dev/nullb1 --truncate 0 --log-size 32M"
+    commands = []
+    for engine in ("user", "kernel"):
+        for commit in ("no_flush", "flush"):
+            commands.append(vm.Command(f"{bank} --repeat 2 --transactions 2000 --engine {engine} --commit {commit}"))
+            commands.append(vm.Command(f"{bank} --events=1 --engine {engine} --commit {commit}"))
+        commands.append(vm.Command(f"{bank} --events=1 --engine {engine} --commit no_flush --tracking diff"))
+    for command in commands:
+        # without requests that take time: these are instructions
+        command.env["LATENCY"] = vm.MEMORY
+    return vm.Run("gate", commands, part="gate")
+
+
+def figures(rows):
+    """{name: instructions}"""
+    found = {}
+    for engine in ("user", "kernel"):
+        for commit in ("no_flush", "flush"):
+            bank = report.one(report.pick(rows, engine=engine, commit=commit), repetition=2)
+            found[f"{engine}, {commit}: a transaction"] = bank["busy_ns_per_txn"]
+            step = report.one(rows, engine=engine, commit=commit, tracking="ranges", event="commit", bytes=8)
+            found[f"{engine}, {commit}: a commit of 8 bytes"] = step["end_ns"]
+        found[f"{engine}: truncation for a transaction"] = report.one(
+            rows, engine=engine, commit="no_flush", repetition=2)["truncate_busy_ns_per_txn"]
+        first = report.one(rows, engine=engine, tracking="diff", event="first_warm")
+        found[f"{engine}, diff: the first store to a page"] = first["store_ns"]
+    return found
+
+
+def accept(rows):
+    base = {name: rows[0][name] for name in VERSIONS}
+    with open(BASELINE, "w", encoding="utf-8") as file:
+        json.dump({"SPDX-License-Identifier": "GPL-2.0 OR MIT", "versions": base, "instructions": figures(rows)}, file, indent="\t")
+        file.write("\n")
+
+
+def compare(rows, baseline):
+    """One line of TAP for each figure; the number of those that are too large."""
+    limit, bad = LIMIT, 0
+    for name in VERSIONS:
+        if rows[0][name] != baseline["versions"][name]:
+            limit = LIMIT_ELSEWHERE
+            print(f"# the baseline is of {name} {baseline['versions'][name]}, this is {rows[0][name]}: "
+                  f"limit {limit:.0f} %")
+    now, base = figures(rows), baseline["instructions"]
+    print("TAP version 13")
+    names = list(dict.fromkeys([*base, *now]))
+    for number, name in enumerate(names, 1):
+        if name not in now or name not in base:
+            verdict, good = "only " + ("accepted" if name in base else "measured"), False
+        else:
+            change = 100 * (now[name] / base[name] - 1)
+            good = change <= limit
+            verdict = f"{report.number(base[name])} -> {report.number(now[name])}, {change:+.2f} %"
+            if change < -limit:
+                verdict += ", better: accept it"
+        bad += not good
+        print(f"{'ok' if good else 'not ok'} {number} - {name}: {verdict}")
+    print(f"1..{len(names)}")
+    return bad
