@@ -55,6 +55,7 @@ class Run:
     vm: list = dataclasses.field(default_factory=lambda: ["--icount"])
     disks: list = dataclasses.field(default_factory=list)
     programs: list = dataclasses.field(default_factory=list)    # static ones, or scripts of busybox's sh
+    targets: list = dataclasses.field(default_factory=list)     # what make builds for it, beside rvmbench
     modules: list = dataclasses.field(default_factory=list)     # of the kernel, loaded first
     part: str = ""                              # the framework's
     kernel: str = "6.1"                         # the framework's
@@ -92,9 +93,10 @@ def versions(kernel):
     }
 
 
-def build():
-    """What runs measure."""
-    subprocess.run(["make", "-s", "-C", TOP, "BUILD=" + BUILD, "tools", BUILD + "/guest/rvmbench"],
+def build(runs):
+    """What these runs measure."""
+    targets = sorted({target for run in runs for target in run.targets})
+    subprocess.run(["make", "-s", "-C", TOP, "BUILD=" + BUILD, "tools", BUILD + "/guest/rvmbench", *targets],
                    check=True, stdin=subprocess.DEVNULL)
 
 

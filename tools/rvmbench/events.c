@@ -75,7 +75,7 @@ static int compare(const void *a, const void *b)
 /* Of one step, which is so many bytes into struct steps, in the first n rounds. */
 static uint64_t median(size_t step, unsigned int n)
 {
-	uint64_t values[ROUNDS];
+	uint64_t values[ROUNDS] = { 0 };
 
 	for (unsigned int i = 0; i < n; i++)
 		memcpy(&values[i], (char *)&rounds[i] + step, sizeof(values[i]));
@@ -86,13 +86,15 @@ static uint64_t median(size_t step, unsigned int n)
 static void print(const char *event, unsigned int pages, unsigned int bytes, unsigned int n,
 		  uint64_t truncation)
 {
-	uint64_t begin = median(offsetof(struct steps, begin), n), declare = median(offsetof(struct steps, declare), n);
-	uint64_t store = median(offsetof(struct steps, store), n), end = median(offsetof(struct steps, end), n);
+	uint64_t begin = median(offsetof(struct steps, begin), n);
+	uint64_t declaring = median(offsetof(struct steps, declare), n);
+	uint64_t store = median(offsetof(struct steps, store), n);
+	uint64_t end = median(offsetof(struct steps, end), n);
 
 	if (!opt.json) {
 		printf("%-12s %4u pages, %7u bytes in each: begin %9" PRIu64 ", declare %9" PRIu64 ", store %9" PRIu64
 		       ", end %9" PRIu64 ", truncation %9" PRIu64 " ns\n",
-		       event, pages, bytes, begin, declare, store, end, truncation);
+		       event, pages, bytes, begin, declaring, store, end, truncation);
 		return;
 	}
 	putchar('{');
@@ -102,7 +104,7 @@ static void print(const char *event, unsigned int pages, unsigned int bytes, uns
 	print_json_string("event", event);
 	printf("\"pages\":%u,\"bytes\":%u,\"begin_ns\":%" PRIu64 ",\"declare_ns\":%" PRIu64 ",\"store_ns\":%" PRIu64
 	       ",\"end_ns\":%" PRIu64 ",\"truncate_ns\":%" PRIu64 "}\n",
-	       pages, bytes, begin, declare, store, end, truncation);
+	       pages, bytes, begin, declaring, store, end, truncation);
 }
 
 /* Stores of the transactions before are forgotten: by the tracking, and by what truncates. */
@@ -131,7 +133,7 @@ static uint64_t truncation(void)
 static void steady(char *memory, const char *event, unsigned int pages, unsigned int bytes)
 {
 	unsigned int n = pages >= LARGE || bytes >= LARGE * PAGE ? ROUNDS_LARGE : ROUNDS;
-	uint64_t truncations[ROUNDS / TRUNCATE_EVERY];
+	uint64_t truncations[ROUNDS / TRUNCATE_EVERY] = { 0 };
 	struct steps unused;
 
 	rest(memory, true);

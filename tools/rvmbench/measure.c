@@ -56,7 +56,8 @@ void stretch_begin(struct stretch *s)
 void stretch_end(struct stretch *s)
 {
 	s->elapsed = now_ns() - s->elapsed;
-	s->idle = opt.busy ? idle_ns() - s->idle : 0;
+	/* idle time around the stretch counts, too: a file that the first reading waited for */
+	s->idle = opt.busy ? MIN(idle_ns() - s->idle, s->elapsed) : 0;
 }
 
 static pthread_barrier_t begun;
