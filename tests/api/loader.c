@@ -5,9 +5,12 @@
 #include <sys/mman.h>
 #include <rvm/rvm_segment.h>
 
-/* Where neither the kernel nor a sanitizer maps anything by itself. */
+/*
+ * Where neither the kernel nor a sanitizer maps anything by itself, and where it may be done:
+ * above a program at any place, and below the end of what ThreadSanitizer knows there.
+ */
 #define A	((char *)0x567000000000)
-#define B	((char *)0x568000000000)
+#define B	((char *)0x567800000000)
 #define LENGTH	RVM_LENGTH_TO_OFFSET(256 * KIB)
 
 static void two(rvm_region_def_t defs[2])
