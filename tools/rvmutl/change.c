@@ -297,13 +297,12 @@ bool write_status(struct session *s, struct words *w)
 	slot = check_memory(user_file_buffer(RVM_STATUS_SIZE));
 	check = check_memory(malloc(sizeof(*check)));
 	rvm_status_encode(s->edit, slot);
-	good = !rvm_status_decode(check, slot);
-	if (!good) {
+	good = rvm_status_decode(check, slot) ?
+	       fail("that would be no sound status; docs/format.md says what it must be like") :
+	       write_log(log, rvm_status_offset(s->edit), slot, RVM_STATUS_SIZE);
+	/* another try is for the same slot: the other one may be all that there is */
+	if (!good)
 		s->edit->generation--;
-		fail("that would be no sound status; docs/format.md says what it must be like");
-	} else {
-		good = write_log(log, rvm_status_offset(s->edit), slot, RVM_STATUS_SIZE);
-	}
 	free(slot);
 	free(check);
 	if (!good)
