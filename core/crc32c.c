@@ -13,6 +13,7 @@ static u32 crc_sse42(u32 crc, const u8 *p, size_t length)
 {
 	u64 sum = crc, word;
 
+#pragma GCC unroll 8
 	for (; length >= 8; length -= 8, p += 8) {
 		memcpy(&word, p, 8);
 		sum = __builtin_ia32_crc32di(sum, word);

@@ -62,6 +62,7 @@ static int move_window(struct rvm_scan *scan, u64 position, size_t length)
 		end = from + scan->buffer_length;
 
 	scan->window_length = 0;
+	scan->is_checked = false;
 	for (done = 0; done < end - from; done += n) {
 		u64 left = s->area_length - (from + done) % s->area_length;
 
@@ -79,7 +80,7 @@ static int move_window(struct rvm_scan *scan, u64 position, size_t length)
 }
 
 /* `length` bytes (at most buffer_length - RVM_AREA_UNIT) of the log, in one piece. */
-static int fetch(struct rvm_scan *scan, u64 position, size_t length, const void **data)
+static inline int fetch(struct rvm_scan *scan, u64 position, size_t length, const void **data)
 {
 	int err;
 
@@ -124,11 +125,22 @@ static void walk_sum(struct walk *w)
 	w->summed = w->at;
 }
 
-static int walk_fetch(struct walk *w, size_t length, const void **data)
+static int walk_on(struct walk *w, size_t length)
 {
-	if (!in_window(w->scan, w->at, length))
-		walk_sum(w);
-	return fetch(w->scan, w->at, length, data);
+	walk_sum(w);
+	return move_window(w->scan, w->at, length);
+}
+
+static inline int walk_fetch(struct walk *w, size_t length, const void **data)
+{
+	if (!in_window(w->scan, w->at, length)) {
+		int err = walk_on(w, length);
+
+		if (err)
+			return err;
+	}
+	*data = (const u8 *)w->scan->buffer + (w->at - w->scan->window);
+	return 0;
 }
 
 /* Pass over `length` bytes; fn, if there is one, gets them in pieces. */
@@ -198,6 +210,18 @@ static int walk_ranges(struct walk *w, u32 ranges, rvm_range_fn fn, void *contex
 	return 0;
 }
 
+/* From its first range on. */
+static struct walk walk_begin(struct rvm_scan *scan, const struct rvm_record *record)
+{
+	return (struct walk){
+		.scan = scan,
+		.at = record->position + sizeof(struct rvm_record_header),
+		.end = record->position + record->length - sizeof(struct rvm_record_trailer),
+		.summed = record->position,
+		.crc = RVM_CRC_SEED,
+	};
+}
+
 /*
  * Go through the whole record.  *whole: checksum and trailer are right.
  * *sound: so are the ranges.
@@ -206,20 +230,11 @@ static int walk_record(struct rvm_scan *scan, const struct rvm_record *record,
 		       rvm_range_fn fn, void *context, bool *whole, bool *sound)
 {
 	const struct rvm_record_trailer *t;
-	struct walk w = {
-		.scan = scan,
-		.at = record->position,
-		.end = record->position + record->length - sizeof(*t),
-		.summed = record->position,
-		.crc = RVM_CRC_SEED,
-	};
+	struct walk w = walk_begin(scan, record);
 	const void *data;
 	int err;
 
-	err = walk_fetch(&w, sizeof(struct rvm_record_header), &data);
-	if (err)
-		return err;
-	w.at += sizeof(struct rvm_record_header);
+	/* its header has been read: the window holds where the walk begins to sum */
 	err = walk_ranges(&w, record->ranges, fn, context, sound);
 	if (err)
 		return err;
@@ -299,6 +314,7 @@ static int record_at(struct rvm_scan *scan, u64 position, u64 bound)
 	    record.sequence + record.commits >= COUNT_MAX)
 		return -EUCLEAN;
 	scan->record = record;
+	scan->is_checked = in_window(scan, record.position, record.length);
 	return 1;
 }
 
@@ -362,8 +378,15 @@ int rvm_scan_ranges(struct rvm_scan *scan, const struct rvm_record *record,
 	bool whole, sound;
 	const void *data;
 	size_t length = scan->buffer_length - RVM_AREA_UNIT;
+	struct walk w;
 	int err;
 
+	if (scan->is_checked && record->position == scan->record.position &&
+	    in_window(scan, record->position, record->length)) {
+		w = walk_begin(scan, &scan->record);
+		err = walk_ranges(&w, scan->record.ranges, fn, context, &sound);
+		return err || sound ? err : -EUCLEAN;
+	}
 	if (record->position > turn_end(scan) ||
 	    record->length > turn_end(scan) - record->position ||
 	    record->length < RVM_RECORD_MIN)

@@ -88,6 +88,7 @@ struct rvm_scan {
 
 	u64 window;		/* what of the log the buffer holds: private */
 	size_t window_length;
+	bool is_checked;	/* that is, all of `record`, which was found valid */
 };
 
 #define RVM_SCAN_BUFFER_MIN	8192u
