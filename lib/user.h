@@ -33,7 +33,7 @@
 #include "lib/user_lock.h"
 
 #define USER_PAGE	4096u		/* alignment of all I/O buffers */
-#define USER_WRITES	2		/* log writes in flight at once */
+#define USER_WRITES	8		/* log writes in flight at once */
 #define USER_PIECE	(1u << 30)	/* a longer range becomes several in the record */
 #define USER_GROUP	64u		/* ranges with common bounds */
 
@@ -67,8 +67,8 @@ struct user_region {
 
 /*
  * One log write: records one after the other, encoded but for their checksums.
- * The open batch is the last of the list.  Once sealed it is padded to whole
- * blocks, and its end is the next one's position.
+ * The open batch is the last of the list, and takes records until its write
+ * begins.  Then it is padded to whole blocks, and its end is the next one's position.
  */
 struct user_batch {
 	struct user_batch *next;
@@ -78,6 +78,8 @@ struct user_batch {
 	u64 sequence;		/* of its first commit */
 	u64 next_sequence;	/* of the first after it */
 	u32 records;
+	bool merged;		/* no more is to be gained by merging it */
+	bool called;		/* one of those who wait was told to write it */
 	bool done;		/* written; acknowledged when all before it are */
 	pthread_cond_t changed;	/* for those who wait for its write, or to do it */
 };
@@ -123,6 +125,7 @@ struct user_log {
 	/* user_file.c */
 	int fd;			/* holds the ownership */
 	int io_fd;		/* fd, or a second one for direct and durable writes */
+	bool device;		/* a block device, not a file */
 	bool direct;
 	bool direct_proven;	/* by a write that succeeded */
 	u32 block;		/* log writes are whole blocks of this size */
@@ -139,12 +142,11 @@ struct user_log {
 	pthread_mutex_t lock;
 	int failed;		/* errno of the log write that failed: for good */
 	u64 head;		/* as made durable */
-	u64 end;		/* of the last sealed batch: where the next one begins */
+	u64 end;		/* of the last batch whose write has begun: where the next is */
 	u64 next_sequence;	/* the next commit's */
 	u64 acknowledged;	/* all before this position is durable */
 	u64 acknowledged_sequence;	/* and the first sequence number there */
 	struct user_batch *first;	/* the oldest that is not acknowledged */
-	struct user_batch *next_write;	/* the first whose write has not begun */
 	struct user_batch *open;	/* takes records; NULL or the last */
 	struct user_batch *spare;
 	unsigned int writes;	/* in flight */
@@ -202,6 +204,10 @@ int user_file_write(int fd, u64 offset, const void *buffer, size_t length);
 int user_file_log_write(struct user_log *log, u64 offset, const void *buffer, size_t length);
 int user_file_log_read(void *log, u64 offset, void *buffer, size_t length);
 void *user_file_buffer(size_t length);
+
+/* user_device.c: the same on a block device whose fd is direct and durable. */
+int user_device_write(int fd, u64 offset, const void *buffer, size_t length);
+void user_device_forget(void);	/* in a forked child */
 
 /* user_log.c: the end of the log. `lock` is held around all of them but commit. */
 rvm_return_t user_log_commit(struct user_transaction *t, bool flush);

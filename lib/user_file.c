@@ -61,6 +61,7 @@ static void close_in_child(void)
 	struct owned *o;
 	size_t i;
 
+	user_device_forget();
 	for (o = &owned; o; o = o->next) {
 		for (i = 0; i < sizeof(o->fd) / sizeof(o->fd[0]); i++) {
 			int fd = atomic_exchange(&o->fd[i], 0);
@@ -225,7 +226,8 @@ int user_file_open_direct(struct user_log *log, const char *path)
 	log->block = RVM_BLOCK_MIN;
 	if (fstat(log->fd, &st))
 		return -errno;
-	if (S_ISBLK(st.st_mode) && ioctl(log->fd, BLKSSZGET, &sector))
+	log->device = S_ISBLK(st.st_mode);
+	if (log->device && ioctl(log->fd, BLKSSZGET, &sector))
 		return -errno;
 	if (sector > (int)RVM_BLOCK_MAX)
 		return -EINVAL;
@@ -286,6 +288,13 @@ int user_file_write(int fd, u64 offset, const void *buffer, size_t length)
 	return 0;
 }
 
+static int log_write(struct user_log *log, u64 offset, const void *buffer, size_t length)
+{
+	if (log->device && log->direct)
+		return user_device_write(log->io_fd, offset, buffer, length);
+	return user_file_write(log->io_fd, offset, buffer, length);
+}
+
 int user_file_log_write(struct user_log *log, u64 offset, const void *buffer, size_t length)
 {
 	int error;
@@ -293,13 +302,13 @@ int user_file_log_write(struct user_log *log, u64 offset, const void *buffer, si
 	user_count(log->counters.log_writes, 1);
 	user_count(log->counters.log_flushes, 1);
 	user_count(log->counters.log_bytes, length);
-	error = user_file_write(log->io_fd, offset, buffer, length);
+	error = log_write(log, offset, buffer, length);
 	if (error == -EINVAL && log->direct && !log->direct_proven) {
 		/* it reads directly and doesn't write so; we are still opening */
 		user_file_close(log->io_fd);
 		log->io_fd = log->fd;
 		log->direct = false;
-		error = user_file_write(log->io_fd, offset, buffer, length);
+		error = log_write(log, offset, buffer, length);
 	}
 	if (!error && !log->direct && fdatasync(log->fd))
 		error = -errno;

@@ -6,6 +6,10 @@
  * they are acknowledged in order, so one that failed takes all after it along.
  * A committer writes in its own context if that limit allows; otherwise it
  * joins the open batch and waits, and one of those who wait writes it next.
+ *
+ * So a commit waits for two writes besides its own, whatever else there is: for
+ * one to end, so that its own begins, which carries all that has come by then;
+ * and for the slowest of those that go before it in the log and were begun before it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +34,12 @@ u64 user_log_used(const struct user_log *log)
 
 /* --- batches --- */
 
+/* What the queue may hold, and the record that exceeds it. */
+static u64 usual_capacity(const struct user_log *log)
+{
+	return user_round_up(2 * (u64)log->options.flush_buffer, RVM_BLOCK_MAX);
+}
+
 static void batch_free(struct user_batch *b)
 {
 	pthread_cond_destroy(&b->changed);
@@ -47,8 +57,8 @@ static struct user_batch *batch_new(struct user_log *log, u64 length)
 	if (b) {
 		*link = b->next;
 	} else {
-		if (length < log->options.flush_buffer)
-			length = log->options.flush_buffer;
+		if (length < usual_capacity(log))
+			length = usual_capacity(log);
 		b = malloc(sizeof(*b));
 		if (!b)
 			return NULL;
@@ -65,18 +75,10 @@ static struct user_batch *batch_new(struct user_log *log, u64 length)
 	b->used = 0;
 	b->sequence = b->next_sequence = log->next_sequence;
 	b->records = 0;
-	b->done = false;
-	if (log->first) {
-		struct user_batch *last = log->first;
-
-		while (last->next)
-			last = last->next;
-		last->next = b;
-	} else {
-		log->first = b;
-	}
-	if (!log->next_write)
-		log->next_write = b;
+	b->merged = b->called = b->done = false;
+	for (link = &log->first; *link; link = &(*link)->next)
+		;
+	*link = b;
 	log->open = b;
 	return b;
 }
@@ -89,8 +91,7 @@ static void batch_put(struct user_log *log, struct user_batch *b)
 
 	for (s = log->spare; s; s = s->next)
 		spares++;
-	if (spares > USER_WRITES ||
-	    b->capacity > user_round_up(log->options.flush_buffer, RVM_BLOCK_MAX)) {
+	if (spares > USER_WRITES || b->capacity > usual_capacity(log)) {
 		batch_free(b);
 		return;
 	}
@@ -98,19 +99,38 @@ static void batch_put(struct user_log *log, struct user_batch *b)
 	log->spare = b;
 }
 
-/* No record is added any more: now its length is known, and so the next one's position. */
-static void batch_seal(struct user_log *log)
+/* So that `length` bytes more fit. */
+static bool batch_grow(struct user_batch *b, u64 length)
+{
+	u64 capacity = user_round_up(b->used + length, RVM_BLOCK_MAX);
+	char *data;
+
+	if (capacity < 2 * b->capacity)
+		capacity = 2 * b->capacity;
+	data = user_file_buffer(capacity);
+	if (!data)
+		return false;
+	memcpy(data, b->data, b->used);
+	free(b->data);
+	b->data = data;
+	b->capacity = capacity;
+	return true;
+}
+
+/* Its write begins: now its length is known, and so the next one's position. */
+static struct user_batch *batch_seal(struct user_log *log)
 {
 	struct user_batch *b = log->open;
 	u32 gap;
 
-	if (log->options.coalesce_transactions)
+	if (log->options.coalesce_transactions && !b->merged)
 		user_merge(log, b);
 	gap = rvm_block_gap(b->position + b->used, log->block);
 	memset(b->data + b->used, 0, gap);
 	b->used += gap;
 	log->end = b->position + b->used;
 	log->open = NULL;
+	return b;
 }
 
 static void batch_checksum(struct user_batch *b)
@@ -162,9 +182,12 @@ static void acknowledge(struct user_log *log)
 		pthread_cond_broadcast(&log->room);
 		return;
 	}
-	/* a write may begin: one of those who wait for a batch does it */
-	for (b = log->next_write; b; b = b->next)
+	/* a write may begin: one of those who wait for it does it */
+	b = log->open;
+	if (b && !b->called && log->writes < USER_WRITES) {
 		pthread_cond_signal(&b->changed);
+		b->called = true;
+	}
 	if (log->options.truncate && log->end >= log->thread_again &&
 	    user_log_used(log) > log->status.area_length / 100 * log->options.truncate)
 		user_truncate_start(log);
@@ -172,12 +195,9 @@ static void acknowledge(struct user_log *log)
 
 static void write_next(struct user_log *log)
 {
-	struct user_batch *b = log->next_write;
+	struct user_batch *b = batch_seal(log);
 	int error;
 
-	if (b == log->open)
-		batch_seal(log);
-	log->next_write = b->next;
 	log->writes++;
 	pthread_mutex_unlock(&log->lock);
 	error = batch_write(log, b);
@@ -196,7 +216,7 @@ static void write_next(struct user_log *log)
 int user_log_flush(struct user_log *log, u64 sequence)
 {
 	while (log->acknowledged_sequence < sequence) {
-		struct user_batch *b = log->next_write;
+		struct user_batch *b = log->open;
 
 		if (log->failed)
 			return -log->failed;
@@ -213,6 +233,25 @@ int user_log_flush(struct user_log *log, u64 sequence)
 
 /* --- capturing --- */
 
+/* A queue that is full is written by whoever made it so. */
+static bool is_full(const struct user_log *log, const struct user_batch *b)
+{
+	return b->merged || b->used > log->options.flush_buffer;
+}
+
+/* Before a record of that length is added: make room by merging, if that is worth it. */
+static void merge_full(struct user_log *log, struct user_batch *b, u64 length)
+{
+	u64 limit = live_limit(log) - b->position;	/* where it began there was room */
+
+	if (limit > log->options.flush_buffer)
+		limit = log->options.flush_buffer;
+	if (b->used + length <= limit || b->merged)
+		return;
+	user_merge(log, b);
+	b->merged = b->used > limit / 2;
+}
+
 /*
  * A place for a record of that length in the open batch, or NULL: -ENOSPC, the
  * log is full, or -ENOMEM.
@@ -221,31 +260,19 @@ static char *reserve(struct user_log *log, u64 length, int *error)
 {
 	struct user_batch *b = log->open;
 
-	if (b) {
-		u64 limit = live_limit(log) - b->position;	/* where it began there was room */
-
-		if (limit > b->capacity)
-			limit = b->capacity;
-		if (b->used + length > limit && log->options.coalesce_transactions) {
-			user_merge(log, b);
-			if (b->used > limit / 2)	/* not worth it: write what there is */
-				limit = 0;
-		}
-		if (b->used + length > limit) {
-			batch_seal(log);
-			b = NULL;
-		}
+	if (b && log->options.coalesce_transactions)
+		merge_full(log, b, length);
+	if ((b ? b->position + b->used : log->end) + length > live_limit(log)) {
+		*error = -ENOSPC;
+		return NULL;
 	}
-	if (!b) {
-		if (log->end + user_round_up(length, log->block) > live_limit(log)) {
-			*error = -ENOSPC;
-			return NULL;
-		}
+	if (!b)
 		b = batch_new(log, length);
-		if (!b) {
-			*error = -ENOMEM;
-			return NULL;
-		}
+	else if (b->used + length > b->capacity && !batch_grow(b, length))
+		b = NULL;
+	if (!b) {
+		*error = -ENOMEM;
+		return NULL;
 	}
 	return b->data + b->used;
 }
@@ -370,7 +397,6 @@ static int capture(struct user_log *log, struct user_transaction *t)
 rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 {
 	struct user_log *log = t->log;
-	struct user_batch *b;
 	u64 sequence;
 	int error;
 
@@ -396,13 +422,9 @@ rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 	log->counters.commits++;
 	log->counters.flush_commits += flush;
 
-	/* a queue that exceeds its bound is written by whoever made it so */
 	sequence = 0;
-	b = log->next_write;
-	if (flush || (log->open && log->open->used > log->options.flush_buffer))
+	if (flush || (log->open && is_full(log, log->open)))
 		sequence = log->next_sequence;
-	else if (b && b != log->open)
-		sequence = log->open ? log->open->sequence : log->next_sequence;
 	if (!flush && user_flush_later(log, false))
 		sequence = log->next_sequence;
 	if (sequence)
