@@ -91,7 +91,7 @@ $(foreach l,$(libraries),$(eval $(call library,$(l))))
 $(BUILD)/rvmbench: $(call obj,$(wildcard tools/rvmbench/*.c))
 $(BUILD)/rvmutl: $(call obj,$(wildcard tools/rvmutl/*.c))
 $(BUILD)/rvmutl: override LDLIBS += -ledit
-$(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/librvm.a
+$(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(archives)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
 # for a VM that holds nothing else

@@ -174,11 +174,10 @@ static void return_slot(struct slot *slot)
 	pthread_mutex_unlock(&rvm_api.lock);
 }
 
-/* Find and lock the slot of an open transaction. */
-static rvm_return_t hold(const rvm_tid_t *tid, struct slot **held)
+/* Find the slot of an open transaction. */
+static rvm_return_t find(const rvm_tid_t *tid, struct slot **found)
 {
 	uintptr_t handle, index;
-	struct slot *slot;
 
 	if (!rvm_api_ready())
 		return RVM_EINIT;
@@ -188,16 +187,32 @@ static rvm_return_t hold(const rvm_tid_t *tid, struct slot **held)
 	index = (handle & NUMBER_MASK) - 1;
 	if (index >= slots)
 		return RVM_ETID;
-	slot = slot_at(index);
-	if (slot->handle != handle)
-		return RVM_ETID;
+	*found = slot_at(index);
+	return (*found)->handle == handle ? RVM_SUCCESS : RVM_ETID;
+}
+
+/* Find and lock it. */
+static rvm_return_t hold(const rvm_tid_t *tid, struct slot **held)
+{
+	struct slot *slot;
+	rvm_return_t code = find(tid, &slot);
+
+	if (code)
+		return code;
 	pthread_mutex_lock(&slot->lock);
-	if (slot->handle != handle) {
+	if (slot->handle != (uintptr_t)tid->tid) {
 		pthread_mutex_unlock(&slot->lock);
 		return RVM_ETID;
 	}
 	*held = slot;
 	return RVM_SUCCESS;
+}
+
+rvm_return_t rvm_check_tid(const rvm_tid_t *tid)
+{
+	struct slot *slot;
+
+	return find(tid, &slot);
 }
 
 static void let_go(struct slot *slot)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Beyond the standard API: choosing the engine, what it counted, several logs.
+ * Beyond the standard API: choosing the engine, what it counted, several logs,
+ * whether a transaction is open.
  */
 #ifndef RVM_ENGINE_H
 #define RVM_ENGINE_H
@@ -118,6 +119,17 @@ rvm_return_t rvm_open_log(const char *log_dev, rvm_log_t **log);
  * RVM_EINIT; RVM_ELOG if it is none that is open.
  */
 rvm_return_t rvm_use_log(rvm_log_t *log);
+
+/*
+ * Is this transaction open, neither committed nor aborted?  It never waits, also
+ * while another thread ends the transaction: then it is open until that call is
+ * about to return.  Once it is said to be over, memory is as it left it.  For a
+ * library that keeps something for each transaction, which the program ends.
+ *
+ * RVM_SUCCESS: it is; RVM_ETID: it is not, or tid is NULL or has the wrong
+ * struct_id; RVM_EINIT.
+ */
+rvm_return_t rvm_check_tid(const rvm_tid_t *tid);
 
 #ifdef __cplusplus
 }

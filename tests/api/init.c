@@ -43,6 +43,8 @@ static void all_calls_give(struct __test_metadata *_metadata, rvm_return_t code)
 	CODE(code, rvm_get_engine_counters(NULL));
 	CODE(code, rvm_open_log(NULL, NULL));
 	CODE(code, rvm_use_log(NULL));
+	CODE(code, rvm_check_tid(NULL));
+	CODE(code, rvm_check_tid(&tid));
 	CODE(code, rvm_terminate());
 }
 

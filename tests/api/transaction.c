@@ -47,6 +47,7 @@ FIXTURE_TEARDOWN(transaction)
 	CODE(RVM_ETID, rvm_end_transaction((tid), flush));	\
 	CODE(RVM_ETID, rvm_end_transaction((tid), no_flush));	\
 	CODE(RVM_ETID, rvm_abort_transaction((tid)));		\
+	CODE(RVM_ETID, rvm_check_tid(tid));			\
 } while (0)
 
 TEST_F(transaction, bad_tid)
@@ -335,6 +336,8 @@ TEST_F(transaction, tid_copies)
 	/* a copy is as good as the tid */
 	OK(rvm_begin_transaction(tid, restore));
 	copy = *tid;
+	OK(rvm_check_tid(tid));
+	OK(rvm_check_tid(&copy));
 	SET(&copy, self->at, 1, 10);
 	OK(rvm_end_transaction(&copy, flush));
 	NO_TRANSACTION(tid);
