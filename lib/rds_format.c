@@ -42,17 +42,16 @@ int rds_zero(rvm_tid_t *tid, char *start, const char *end)
 	return code;
 }
 
+/* Is it all mapped, and nothing of the heap that is started? */
 static int check(char *base, rvm_length_t length)
 {
-	struct rds_image *image;
-	bool open;
+	bool open, in_use;
 
 	pthread_mutex_lock(&rds_heap.lock);
-	image = rds_heap.image;
+	in_use = rds_heap.image && (char *)rds_heap.image < base + length &&
+		 base < (char *)rds_image_block(&rds_heap.layout, rds_heap.layout.chunks);
 	pthread_mutex_unlock(&rds_heap.lock);
-	if ((char *)image == base)
-		return EHEAP_INIT;
-	return rds_mapped(base, length, &open);
+	return in_use ? EHEAP_INIT : rds_mapped(base, length, &open);
 }
 
 int rds_init_heap(char *base, rvm_length_t length, unsigned long chunkSize,

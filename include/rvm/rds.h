@@ -70,8 +70,9 @@
  *   gets RVM_EIO with EBUSY, also with the kernel engine.  (A child that was forked
  *   meanwhile, and lives on, keeps it so.)  Processes that map the segment by other
  *   means and call rds_start_heap must see to that themselves.
- * - While tracked regions are mapped (rvm_tracking.h) a process has one transaction
- *   open at a time: a call with NULL in a thread with an open one gives RVM_EUNCOMMIT.
+ * - While regions are mapped whose changes are found (rvm_tracking.h: pages, diff) a
+ *   process has one transaction open at a time: a call with NULL in a thread with an
+ *   open one gives RVM_EUNCOMMIT.
  * - Every block has 24 bytes that guard it, in front and at its end; rds_free and
  *   rds_fake_free find them overwritten, nothing else does.
  *

@@ -8,7 +8,7 @@
 #include <rvm/rds.h>
 
 /* Where neither the kernel nor a sanitizer maps anything by itself. */
-#define HEAP	((char *)0x569000000000)
+#define HEAP	((char *)0x566000000000)
 #define STATIC	(64 * KIB)
 #define LISTS	20
 #define CHUNK	32ul

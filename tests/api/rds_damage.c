@@ -184,8 +184,8 @@ TEST_F(api, each_header)
 {
 	static const uint64_t values[] = {
 		0, 1, 8, 31, 32, 33, 40, PAGE, LENGTH - 1, LENGTH, LENGTH + 1, 1ul << 31, 1ul << 32,
-		1ul << 62, 1ul << 63, -1ul, -8ul, -96ul, -4096ul, (uint64_t)0x569000000000,
-		-0x569000000000ul,
+		1ul << 62, 1ul << 63, -1ul, -8ul, -96ul, -4096ul, (uint64_t)0x566000000000,
+		-0x566000000000ul,
 	};
 	struct heap heap = { 0 };
 	int err;
