@@ -249,7 +249,7 @@ int rvm_area_abort(struct rvm_log *log, u32 id)
 	if (area) {
 		undo(area, NULL, false);
 		rvm_area_reset(area);
-		log->aborts++;
+		log->counts.aborts++;
 		if (rvm_tracking_owns(area)) {
 			rvm_tracking_undo(area->process);
 			if (rvm_tracking_end(area))
@@ -472,7 +472,7 @@ static void rvm_area_vma_close(struct vm_area_struct *vma)
 	mutex_lock(&log->commit_lock);
 	last = !--area->maps;
 	if (last) {
-		log->undone += rvm_area_open(area) || rvm_tracking_owns(area);
+		log->counts.undone += rvm_area_open(area) || rvm_tracking_owns(area);
 		if (rvm_area_open(area)) {
 			undo(area, NULL, true);
 			rvm_area_reset(area);

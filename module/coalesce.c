@@ -79,8 +79,12 @@ void rvm_coalesce_add(struct rvm_log *log, struct rvm_area *area, u32 n, u64 byt
 	if (!run->commits++)
 		run->sequence = log->sequence;
 	/* The run's record will be appended next, here. */
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		rvm_count_range(&log->counts, area->pieces[i].length);
+		run->added_bytes += area->pieces[i].length;
 		rvm_commit_piece(&area->pieces[i], log->appended, run->sequence);
+	}
+	run->added_pieces += n;
 	memcpy(run->pieces + run->n_pieces, area->pieces, n * sizeof(*run->pieces));
 	run->n_pieces += n;
 	run->bytes += bytes;
@@ -90,14 +94,21 @@ void rvm_coalesce_add(struct rvm_log *log, struct rvm_area *area, u32 n, u64 byt
 void rvm_coalesce_end(struct rvm_log *log)
 {
 	struct rvm_coalesce *run = &log->coalesce;
+	u64 bytes = 0;
 	u32 i;
 
 	compact(run);
 	rvm_log_begin(log, run->bytes, run->n_pieces, run->sequence, run->commits);
-	for (i = 0; i < run->n_pieces; i++)
+	for (i = 0; i < run->n_pieces; i++) {
 		rvm_commit_append(log, &run->pieces[i]);
+		bytes += run->pieces[i].length;
+	}
 	rvm_log_end(log, run->bytes);
+	rvm_count_coalesced(&log->counts, run->commits, run->added_pieces - run->n_pieces,
+			    run->added_bytes - bytes);
 	run->n_pieces = 0;
 	run->commits = 0;
 	run->bytes = 0;
+	run->added_pieces = 0;
+	run->added_bytes = 0;
 }

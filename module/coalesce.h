@@ -23,6 +23,7 @@ struct rvm_coalesce {
 	u32 commits;			/* 0: there is no run */
 	u64 sequence;			/* of the first */
 	u64 bytes;			/* that its record takes at most */
+	u64 added_pieces, added_bytes;	/* what its commits alone had come to */
 };
 
 /* Switch it on or off.  -ENOMEM. */

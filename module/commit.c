@@ -23,6 +23,7 @@ struct total {
 	u32 pieces;
 	u64 bytes;		/* of the whole record */
 	bool tracked;		/* what the process changed in tracked regions is part of it */
+	bool waited;		/* for room in the log */
 };
 
 static void add_piece(struct rvm_area *area, struct rvm_image *image, u32 at, u32 n,
@@ -147,6 +148,7 @@ static void append(struct rvm_log *log, struct rvm_area *area, const struct tota
 
 	rvm_log_begin(log, total->bytes, total->pieces, log->sequence, 1);
 	for (i = 0; i < total->pieces; i++) {
+		rvm_count_range(&log->counts, area->pieces[i].length);
 		rvm_commit_piece(&area->pieces[i], log->appending, log->sequence);
 		rvm_commit_append(log, &area->pieces[i]);
 	}
@@ -186,7 +188,7 @@ static int make_log_room(struct rvm_log *log, u64 size, u64 head)
 	int ret;
 
 	mutex_unlock(&log->commit_lock);
-	ret = rvm_truncate(log, size);
+	ret = rvm_truncate(log, size, RVM_TRUNCATION_NEEDED);
 	mutex_lock(&log->commit_lock);
 	if (READ_ONCE(log->failed))
 		return -EIO;
@@ -230,6 +232,14 @@ static void sort_pieces(struct rvm_area *area, struct total *total)
 		total->bytes += rvm_range_size(area->pieces[i].length);
 }
 
+/* What the library merged before we saw it. */
+static void count_merged(struct rvm_log *log, struct rvm_area_header *shared)
+{
+	rvm_count_merged(&log->counts, READ_ONCE(shared->merged_ranges),
+			 READ_ONCE(shared->merged_bytes));
+	WRITE_ONCE(shared->merged_ranges, 0);
+}
+
 /* One try, under commit_lock. */
 static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *total, u64 *sequence,
 		      u64 *position, struct rvm_findings *findings)
@@ -262,8 +272,11 @@ static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *tota
 	need = total->bytes + log->coalesce.bytes;
 	/* First this: a truncation may move it at any time. */
 	head = atomic64_read(&log->head);
-	if (!rvm_log_fits(log, need))
+	if (!rvm_log_fits(log, need)) {
+		log->counts.truncation_waits += !total->waited;
+		total->waited = true;
 		return make_log_room(log, need, head);
+	}
 	if (!rvm_log_fits_ring(log, need))
 		return make_ring_room(log, need);
 
@@ -282,10 +295,12 @@ static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *tota
 			append(log, area, total);
 		rvm_area_patch_others(area, total->pieces);
 	}
+	if (READ_ONCE(area->shared->merged_ranges))
+		count_merged(log, area->shared);
 	rvm_area_reset(area);
-	log->commits++;
+	log->counts.commits++;
 	if (flush) {
-		log->flush_commits++;
+		log->counts.flush_commits++;
 		*position = rvm_log_seal(log);
 	}
 	if (total->tracked && rvm_tracking_end(area))

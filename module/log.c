@@ -43,6 +43,14 @@ void rvm_log_begin(struct rvm_log *log, u64 length, u32 ranges, u64 sequence, u3
 	rvm_log_append(log, &header, sizeof(header));
 }
 
+/* The record that ends here has bytes beyond the area's end, or all of them. */
+static void count_wrap(struct rvm_log *log)
+{
+	log->counts.wraps++;
+	log->counts.splits += log->appending < log->wrap;
+	log->wrap += log->status->area_length;
+}
+
 void rvm_log_end(struct rvm_log *log, u64 length)
 {
 	struct rvm_record_trailer trailer;
@@ -51,6 +59,8 @@ void rvm_log_end(struct rvm_log *log, u64 length)
 				rvm_crc32c(RVM_CRC_SEED, ring_at(log, log->appending),
 					   log->appended - log->appending));
 	rvm_log_append(log, &trailer, sizeof(trailer));
+	if (log->appended > log->wrap)
+		count_wrap(log);
 }
 
 u64 rvm_log_seal(struct rvm_log *log)
@@ -63,6 +73,7 @@ u64 rvm_log_seal(struct rvm_log *log)
 	/* Ring and durable are block-aligned: there is room up to the boundary. */
 	memset(ring_at(log, log->appended), 0, gap);
 	log->appended += gap;
+	log->sealed = log->sequence;
 	atomic64_set_release(&log->ready, log->appended);
 	return log->appended;
 }
@@ -159,8 +170,6 @@ static struct rvm_log_write *begin_write(struct rvm_log *log, u64 position, u64 
 		write->to = atomic64_read_acquire(&log->ready);
 		write->state = 1;
 		WRITE_ONCE(log->issued, write->to);
-		log->log_writes++;
-		log->log_bytes += write->to - *from;
 	}
 	spin_unlock(&log->write_lock);
 	return write;
@@ -170,9 +179,14 @@ static struct rvm_log_write *begin_write(struct rvm_log *log, u64 position, u64 
  * Durable is what has been written up to the first write that is under way, or
  * failed.  How many others waited for that.
  */
-static unsigned int end_write(struct rvm_log *log, struct rvm_log_write *write, int ret)
+static unsigned int end_write(struct rvm_log *log, struct rvm_log_write *write, u64 from, u64 ns,
+			      int ret)
 {
 	spin_lock(&log->write_lock);
+	if (!ret) {
+		rvm_count_flush(&log->counts, write->to - from, ns);
+		log->last_flush_ns = ns;
+	}
 	write->state = ret;
 	while (log->n_writes && !log->writes[log->first_write].state) {
 		atomic64_set_release(&log->durable, log->writes[log->first_write].to);
@@ -185,7 +199,7 @@ static unsigned int end_write(struct rvm_log *log, struct rvm_log_write *write, 
 
 static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
 {
-	u64 to = write->to, began = rvm_trace_begin(trace_rvm_log_write_enabled());
+	u64 to = write->to, began = ktime_get_ns();
 	u64 turn = from + log->status->area_length - from % log->status->area_length;
 	unsigned int settled;
 	int ret;
@@ -195,7 +209,7 @@ static void do_write(struct rvm_log *log, struct rvm_log_write *write, u64 from)
 	if (!ret && to > turn)
 		ret = write_ring(log, turn, to);
 	up_read(&log->ring_lock);
-	settled = end_write(log, write, ret);
+	settled = end_write(log, write, from, ktime_get_ns() - began, ret);
 	trace_rvm_log_write(log, from, to - from, settled, began, ret);
 }
 
@@ -255,7 +269,7 @@ int rvm_log_write_status(struct rvm_log *log)
 	for (at = 0; at < length; at += PAGE_SIZE)
 		bvec_set_page(&pages[at >> PAGE_SHIFT], vmalloc_to_page(log->slot + at),
 			      PAGE_SIZE, 0);
-	log->status_writes++;
+	log->counts.status_writes++;
 	log->status_bytes += length;
 	ret = rvm_file_write(&log->file, pages, 0, length, rvm_status_offset(log->status),
 			     RVM_WRITE_DURABLE | RVM_WRITE_PREFLUSH);
@@ -361,6 +375,8 @@ static int find_tail(struct rvm_log *log)
 	status->start_sequence = scan.sequence;
 	status->incarnation++;
 	log->sequence = scan.sequence;
+	log->sealed = scan.sequence;
+	log->wrap = max(roundup(start, status->area_length), status->area_length);
 	log->appended = start;
 	atomic64_set(&log->ready, start);
 	atomic64_set(&log->durable, start);

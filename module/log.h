@@ -30,6 +30,7 @@
 #include <linux/xarray.h>
 #include "uapi/linux/rvm.h"
 
+#include "core/counts.h"
 #include "core/record.h"
 #include "core/status.h"
 #include "module/coalesce.h"
@@ -87,6 +88,8 @@ struct rvm_log {
 	struct rvm_ring ring;		/* replaced under ring_lock, too */
 	u64 appended;			/* position after the last record, or its last block */
 	u64 sequence;			/* of the next commit */
+	u64 sealed;			/* the same when the log was last sealed */
+	u64 wrap;			/* position: the area's start, when it comes to that */
 	u64 appending;			/* position of the record being appended */
 	struct rvm_coalesce coalesce;	/* commits that will be the next record */
 	struct list_head processes;
@@ -126,13 +129,19 @@ struct rvm_log {
 	unsigned int flush_interval;	/* milliseconds until a commit is flushed; 0: it is not */
 	struct delayed_work flush_work;
 
-	/* Each counter changes under the lock of what it counts. */
-	u64 log_writes, log_bytes;				/* write_lock */
-	u64 status_writes, status_bytes;			/* truncate_lock */
+	/*
+	 * Each count changes under the lock of what it counts: commit_lock; write_lock
+	 * for flushes; truncate_lock for status_writes, truncations and recoveries.
+	 * epoch, as they were when the epoch began, changes under all three.
+	 */
+	struct rvm_counts counts, epoch;
+	u64 status_bytes;					/* truncate_lock */
 	u64 segment_writes, segment_flushes, segment_bytes;	/* truncate_lock */
-	u64 commits, flush_commits, aborts, undone;		/* commit_lock */
 	u64 undeclared, page_waits;				/* commit_lock */
-	u64 truncations, recovered_records;			/* truncate_lock, attach_lock */
+	u64 recovered_records;					/* attach_lock */
+	u64 most_used;						/* truncate_lock */
+	u64 last_flush_ns;					/* write_lock */
+	struct rvm_truncation_time last_truncation;		/* as epoch */
 	atomic_long_t write_faults, pages_read;
 };
 

@@ -214,7 +214,16 @@ static int area_operation(struct rvm_log *log, void __user *user,
 
 static int truncate(struct rvm_log *log)
 {
-	return READ_ONCE(log->recovered) ? rvm_truncate(log, 0) : -EAGAIN;
+	return READ_ONCE(log->recovered) ? rvm_truncate(log, 0, RVM_TRUNCATION_REQUESTED) :
+					   -EAGAIN;
+}
+
+static int flush(struct rvm_log *log)
+{
+	mutex_lock(&log->commit_lock);
+	log->counts.flush_requests++;
+	mutex_unlock(&log->commit_lock);
+	return rvm_log_flush_all(log);
 }
 
 static int log_operation(struct rvm_log *log, void __user *user, int (*operation)(struct rvm_log *))
@@ -267,6 +276,29 @@ static int query(struct rvm_log *log, void __user *user)
 	return copy_to_user(user, &a, sizeof(a)) ? -EFAULT : 0;
 }
 
+static int statistics(struct rvm_log *log, void __user *user)
+{
+	struct rvm_ioc_statistics *a;
+	struct {
+		u32 size, flags;
+	} head;
+	int ret = 0;
+
+	if (copy_from_user(&head, user, sizeof(head)))
+		return -EFAULT;
+	if (head.size != sizeof(*a) || head.flags)
+		return -EINVAL;
+	/* Too much for the stack. */
+	a = kmalloc(sizeof(*a), GFP_KERNEL);
+	if (!a)
+		return -ENOMEM;
+	rvm_stat_statistics(log, a);
+	if (copy_to_user(user, a, sizeof(*a)))
+		ret = -EFAULT;
+	kfree(a);
+	return ret;
+}
+
 static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct rvm_log *log = file->private_data;
@@ -282,7 +314,7 @@ static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long
 	case RVM_IOC_SPILL:
 		return area_operation(log, user, rvm_area_spill);
 	case RVM_IOC_FLUSH:
-		return log_operation(log, user, rvm_log_flush_all);
+		return log_operation(log, user, flush);
 	case RVM_IOC_TRUNCATE:
 		return log_operation(log, user, truncate);
 	case RVM_IOC_DICTIONARY:
@@ -295,6 +327,8 @@ static long rvm_log_ioctl(struct file *file, unsigned int command, unsigned long
 		return set_options(log, user);
 	case RVM_IOC_QUERY:
 		return query(log, user);
+	case RVM_IOC_STATISTICS:
+		return statistics(log, user);
 	default:
 		return -ENOTTY;
 	}

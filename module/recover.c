@@ -155,6 +155,7 @@ int rvm_recover(struct rvm_log *log, u64 *applied, u64 *kept)
 		goto out;
 	}
 	log->recovered_records += *applied;
+	log->counts.recoveries += *applied != 0;
 	list_for_each_entry(segment, &log->segments, node) {
 		if (segment->unfit)
 			continue;

@@ -11,6 +11,7 @@
 #include <linux/debugfs.h>
 #include <linux/pid.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 
 #include "module/area.h"
 #include "module/log.h"
@@ -22,30 +23,64 @@ static struct dentry *rvm_folder;
 
 /* --- counters ----------------------------------------------------------- */
 
+/* Bytes that aren't free. */
+static u64 log_used(struct rvm_log *log)
+{
+	/* With larger blocks than a full log was written in, the next is beyond. */
+	return min(log->appended - atomic64_read(&log->head), log->status->area_length);
+}
+
 void rvm_stat_query(struct rvm_log *log, struct rvm_ioc_query *a)
 {
+	unsigned int i;
+
 	mutex_lock(&log->commit_lock);
 	spin_lock(&log->write_lock);
 	a->log_length = log->status->area_length;
-	/* With larger blocks than a full log was written in, the next is beyond. */
-	a->log_used = min(log->appended - atomic64_read(&log->head), a->log_length);
+	a->log_used = log_used(log);
 	/* Truncation and recovery hold truncate_lock as long as devices take: do without. */
-	a->log_writes = log->log_writes + data_race(log->status_writes);
+	a->log_writes = log->counts.flushes + data_race(log->counts.status_writes);
 	a->log_flushes = a->log_writes;
-	a->log_bytes = log->log_bytes + data_race(log->status_bytes);
+	a->log_bytes = log->counts.flushed_bytes + data_race(log->status_bytes);
 	a->segment_writes = data_race(log->segment_writes);
 	a->segment_flushes = data_race(log->segment_flushes);
 	a->segment_bytes = data_race(log->segment_bytes);
-	a->commits = log->commits;
-	a->flush_commits = log->flush_commits;
-	a->aborts = log->aborts;
-	a->undone = log->undone;
-	a->truncations = data_race(log->truncations);
+	a->commits = log->counts.commits;
+	a->flush_commits = log->counts.flush_commits;
+	a->aborts = log->counts.aborts;
+	a->undone = log->counts.undone;
+	a->truncations = 0;
+	for (i = 0; i < RVM_TRUNCATIONS; i++)
+		a->truncations += data_race(log->counts.truncations[i]);
 	a->recovered_records = data_race(log->recovered_records);
 	a->failed = !!READ_ONCE(log->failed);
 	a->memory = (u64)atomic_long_read(&log->memory.held) << PAGE_SHIFT;
 	a->memory_limit = (u64)rvm_memory_limit(log) << PAGE_SHIFT;
 	a->memory_waits = atomic_long_read(&log->memory.waits);
+	spin_unlock(&log->write_lock);
+	mutex_unlock(&log->commit_lock);
+}
+
+/* What is counted, and what processes are told of it, are the same. */
+static_assert(sizeof(struct rvm_ioc_counts) == sizeof(struct rvm_counts));
+
+void rvm_stat_statistics(struct rvm_log *log, struct rvm_ioc_statistics *a)
+{
+	*a = (struct rvm_ioc_statistics){ .size = sizeof(*a) };
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->write_lock);
+	a->log_length = log->status->area_length;
+	a->log_used = log_used(log);
+	a->log_most_used = min(max(data_race(log->most_used), a->log_used), a->log_length);
+	a->queued_commits = log->sequence - log->sealed;
+	a->queued_bytes = log->appended - atomic64_read(&log->ready) + log->coalesce.bytes;
+	a->last_flush_ns = log->last_flush_ns;
+	a->last_truncation_ns = log->last_truncation.total;
+	a->last_build_ns = log->last_truncation.build;
+	a->last_apply_ns = log->last_truncation.apply;
+	/* A status write or a recovery that is under way may count or not. */
+	data_race(memcpy(&a->now, &log->counts, sizeof(a->now)));
+	memcpy(&a->before, &log->epoch, sizeof(a->before));
 	spin_unlock(&log->write_lock);
 	mutex_unlock(&log->commit_lock);
 }
@@ -79,6 +114,64 @@ static const struct {
 static_assert(sizeof(struct rvm_ioc_query) ==
 	      offsetof(struct rvm_ioc_query, log_length) + ARRAY_SIZE(counters) * sizeof(u64));
 
+/* The rest of struct rvm_ioc_counts: numbers, and histograms and what else has several. */
+static const struct {
+	const char *name;
+	size_t offset, n;
+} counts[] = {
+#define SAME(name)	BUILD_BUG_ON_ZERO(offsetof(struct rvm_counts, name) !=	\
+					  offsetof(struct rvm_ioc_counts, name))
+#define COUNT(name)	{ #name, offsetof(struct rvm_ioc_counts, name) + SAME(name),	\
+			  sizeof_field(struct rvm_ioc_counts, name) / sizeof(u64) }
+	COUNT(truncation_waits),
+	COUNT(merged_ranges),
+	COUNT(merged_bytes),
+	COUNT(coalesced_commits),
+	COUNT(coalesced_ranges),
+	COUNT(coalesced_bytes),
+	COUNT(splits),
+	COUNT(wraps),
+	COUNT(flushes),
+	COUNT(flushed_bytes),
+	COUNT(flush_ns),
+	COUNT(flush_requests),
+	COUNT(status_writes),
+	COUNT(recoveries),
+	COUNT(truncation_ns),
+	COUNT(truncations),
+	COUNT(range_lengths),
+	COUNT(range_merges),
+	COUNT(range_overlaps),
+	COUNT(trans_coalesces),
+	COUNT(trans_merges),
+	COUNT(trans_overlaps),
+	COUNT(flush_times),
+	COUNT(truncation_times),
+	COUNT(build_times),
+	COUNT(apply_times),
+};
+
+static void show_counts(struct seq_file *m, bool histograms)
+{
+	struct rvm_ioc_statistics *a = kmalloc(sizeof(*a), GFP_KERNEL);
+	unsigned int i, k;
+
+	if (!a)
+		return;
+	rvm_stat_statistics(m->private, a);
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		const u64 *values = (u64 *)((u8 *)&a->now + counts[i].offset);
+
+		if (histograms != (counts[i].n > 1))
+			continue;
+		seq_puts(m, counts[i].name);
+		for (k = 0; k < counts[i].n; k++)
+			seq_printf(m, " %llu", values[k]);
+		seq_putc(m, '\n');
+	}
+	kfree(a);
+}
+
 static int counters_show(struct seq_file *m, void *v)
 {
 	struct rvm_log *log = m->private;
@@ -91,9 +184,17 @@ static int counters_show(struct seq_file *m, void *v)
 			   *(u64 *)((u8 *)&a + counters[i].offset));
 	seq_printf(m, "write_faults %lu\n", atomic_long_read(&log->write_faults));
 	seq_printf(m, "pages_read %lu\n", atomic_long_read(&log->pages_read));
+	show_counts(m, false);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
+
+static int histograms_show(struct seq_file *m, void *v)
+{
+	show_counts(m, true);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(histograms);
 
 /* The file or device that the log is. */
 static int path_show(struct seq_file *m, void *v)
@@ -263,6 +364,7 @@ void rvm_stat_open(struct rvm_log *log)
 		 rvm_key_inode(log->key));
 	log->folder = debugfs_create_dir(name, rvm_folder);
 	debugfs_create_file("counters", 0400, log->folder, log, &counters_fops);
+	debugfs_create_file("histograms", 0400, log->folder, log, &histograms_fops);
 	debugfs_create_file("path", 0400, log->folder, log, &path_fops);
 	debugfs_create_file("processes", 0400, log->folder, log, &processes_fops);
 	debugfs_create_file("segments", 0400, log->folder, log, &segments_fops);

@@ -96,25 +96,32 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 }
 
 static int write_images(struct rvm_log *log, u64 limit, struct list_head *written,
-			unsigned int *pages)
+			unsigned int *pages, struct rvm_truncation_time *time)
 {
 	struct rvm_batch *batch = log->batch;
+	u64 began, ready;
 	int ret;
 
 	do {
+		began = ktime_get_ns();
 		copy_batch(log, limit, batch, written);
 		*pages += batch->n;
 		ret = rvm_log_flush(log, batch->position);
+		ready = ktime_get_ns();
 		if (!ret)
 			ret = write_batch(log, batch);
+		time->build += ready - began;
+		time->apply += ktime_get_ns() - ready;
 		cond_resched();
 	} while (batch->n && !ret);
 	return ret;
 }
 
 /* One that was written names its images, so the list of attached segments isn't needed. */
-static int flush_segments(struct rvm_log *log, struct list_head *written)
+static int flush_segments(struct rvm_log *log, struct list_head *written,
+			  struct rvm_truncation_time *time)
 {
+	u64 began = ktime_get_ns();
 	struct rvm_image *image;
 	int ret;
 
@@ -133,6 +140,7 @@ static int flush_segments(struct rvm_log *log, struct list_head *written)
 		}
 		segment->unflushed = false;
 	}
+	time->apply += ktime_get_ns() - began;
 	return 0;
 }
 
@@ -190,11 +198,20 @@ static void clean_images(struct rvm_log *log, struct list_head *written, bool ha
 	mutex_unlock(&log->commit_lock);
 }
 
+/* Bytes of the log that are not free. */
+static u64 used(struct rvm_log *log)
+{
+	/* Without commit_lock: if the end is out of date, truncation begins a commit later. */
+	return data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
+}
+
 static int free_space(struct rvm_log *log, u64 position, u64 sequence)
 {
 	struct rvm_status *status = log->status;
 	int ret;
 
+	/* It was never more than just before some of it is freed. */
+	log->most_used = max(log->most_used, used(log));
 	if (log->kept < position) {
 		position = log->kept;
 		sequence = log->kept_sequence;
@@ -214,14 +231,8 @@ static int free_space(struct rvm_log *log, u64 position, u64 sequence)
 	return ret;
 }
 
-/* Bytes of the log that are not free. */
-static u64 used(struct rvm_log *log)
-{
-	/* Without commit_lock: if the end is out of date, truncation begins a commit later. */
-	return data_race(READ_ONCE(log->appended)) - atomic64_read(&log->head);
-}
-
-static int truncate_to_end(struct rvm_log *log, bool hard, unsigned int *pages)
+static int truncate_to_end(struct rvm_log *log, bool hard, unsigned int *pages,
+			   struct rvm_truncation_time *time)
 {
 	u64 position, sequence;
 	LIST_HEAD(written);
@@ -234,33 +245,53 @@ static int truncate_to_end(struct rvm_log *log, bool hard, unsigned int *pages)
 
 	ret = rvm_log_flush(log, position);
 	if (!ret)
-		ret = write_images(log, position, &written, pages);
+		ret = write_images(log, position, &written, pages, time);
 	if (!ret)
-		ret = flush_segments(log, &written);
+		ret = flush_segments(log, &written, time);
 	if (!ret)
 		ret = free_space(log, position, sequence);
 	if (ret) {
 		put_back(log, &written);
 		return ret;
 	}
-	log->truncations++;
 	clean_images(log, &written, hard);
 	return 0;
 }
 
-static int truncate(struct rvm_log *log, bool hard)
+static int truncate(struct rvm_log *log, bool hard, struct rvm_truncation_time *time)
 {
-	u64 began = rvm_trace_begin(trace_rvm_truncate_enabled());
+	u64 began = ktime_get_ns();
 	unsigned int pages = 0;
-	int ret = truncate_to_end(log, hard, &pages);
+	int ret = truncate_to_end(log, hard, &pages, time);
 
+	time->total = ktime_get_ns() - began;
 	trace_rvm_truncate(log, pages, used(log), began, ret);
 	return ret;
 }
 
 int rvm_truncate_locked(struct rvm_log *log)
 {
-	return truncate(log, false);
+	struct rvm_truncation_time time = { };
+
+	return truncate(log, false, &time);
+}
+
+/* Truncate, and end the epoch. */
+static int truncate_epoch(struct rvm_log *log, bool hard, enum rvm_truncation why)
+{
+	struct rvm_truncation_time time = { };
+	int ret = truncate(log, hard, &time);
+
+	if (ret)
+		return ret;
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->write_lock);
+	rvm_count_truncation(&log->counts, why, &time);
+	log->last_truncation = time;
+	log->epoch = log->counts;
+	spin_unlock(&log->write_lock);
+	mutex_unlock(&log->commit_lock);
+	return 0;
 }
 
 static void detach_unused(struct rvm_log *log)
@@ -275,13 +306,13 @@ int rvm_truncate_hard(struct rvm_log *log)
 	int ret;
 
 	mutex_lock(&log->truncate_lock);
-	ret = truncate(log, true);
+	ret = truncate_epoch(log, true, RVM_TRUNCATION_BACKGROUND);
 	mutex_unlock(&log->truncate_lock);
 	detach_unused(log);
 	return ret;
 }
 
-int rvm_truncate(struct rvm_log *log, u64 need)
+int rvm_truncate(struct rvm_log *log, u64 need, enum rvm_truncation why)
 {
 	bool fits = false;
 	int ret = 0;
@@ -293,7 +324,7 @@ int rvm_truncate(struct rvm_log *log, u64 need)
 		mutex_unlock(&log->commit_lock);
 	}
 	if (!fits)
-		ret = rvm_truncate_locked(log);
+		ret = truncate_epoch(log, false, why);
 	mutex_unlock(&log->truncate_lock);
 	if (!need)
 		detach_unused(log);
@@ -318,5 +349,5 @@ void rvm_truncate_work(struct work_struct *work)
 	struct rvm_log *log = container_of(work, struct rvm_log, truncate_work);
 
 	if (due(log))
-		rvm_truncate(log, 0);
+		rvm_truncate(log, 0, RVM_TRUNCATION_BACKGROUND);
 }

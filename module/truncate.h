@@ -8,6 +8,8 @@
 #include <linux/bvec.h>
 #include <linux/workqueue.h>
 
+#include "core/counts.h"
+
 struct rvm_image;
 struct rvm_log;
 
@@ -29,9 +31,9 @@ struct rvm_batch {
  * Flush the log, write all that it speaks of to the segments, durably, and free
  * its space; if need is not 0, only unless so many bytes fit by now.
  */
-int rvm_truncate(struct rvm_log *log, u64 need);
+int rvm_truncate(struct rvm_log *log, u64 need, enum rvm_truncation why);
 
-/* The same, with truncate_lock held. */
+/* For recovery, with truncate_lock held: it is not counted, and ends no epoch. */
 int rvm_truncate_locked(struct rvm_log *log);
 
 /* For memory's sake: of all pages that are clean then, none keeps its image. */

@@ -33,7 +33,7 @@ FIXTURE_TEARDOWN(rvm)
 static const unsigned long commands[] = {
 	RVM_IOC_ATTACH_LOG, RVM_IOC_DICTIONARY, RVM_IOC_ATTACH_SEGMENT, RVM_IOC_RECOVER,
 	RVM_IOC_COMMIT, RVM_IOC_ABORT, RVM_IOC_SPILL, RVM_IOC_FLUSH, RVM_IOC_TRUNCATE,
-	RVM_IOC_SET_OPTIONS, RVM_IOC_QUERY, RVM_IOC_BEGIN,
+	RVM_IOC_SET_OPTIONS, RVM_IOC_QUERY, RVM_IOC_BEGIN, RVM_IOC_STATISTICS,
 };
 
 static int fd_for(const FIXTURE_DATA(rvm) *self, unsigned long command)
@@ -155,7 +155,7 @@ TEST_F(rvm, read_only_arguments)
 	unsigned int i;
 	void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	static const unsigned long writing[] = {
-		RVM_IOC_DICTIONARY, RVM_IOC_RECOVER, RVM_IOC_QUERY,
+		RVM_IOC_DICTIONARY, RVM_IOC_RECOVER, RVM_IOC_QUERY, RVM_IOC_STATISTICS,
 	};
 	int file = open(self->w.f.segment, O_RDWR | O_CLOEXEC);
 

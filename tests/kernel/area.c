@@ -54,7 +54,7 @@ TEST_F(rvm, used)
 	/* the rest of the header is ours alone */
 	w->area->room = UINT32_MAX;
 	w->area->area = 77777;
-	w->area->open = w->area->hot = w->area->reserved[0] = 5;
+	w->area->open = w->area->hot = w->area->reserved = 5;
 	w->area->used = room + 8;
 	FAILS(ENOENT, commit_id(w->log, 77777, 0));
 	w->area->used = 0;

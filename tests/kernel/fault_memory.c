@@ -129,6 +129,13 @@ static long run_query(struct state *s)
 	return ioctl(s->w.log, RVM_IOC_QUERY, &a);
 }
 
+static long run_statistics(struct state *s)
+{
+	struct rvm_ioc_statistics a = { .size = sizeof(a) };
+
+	return ioctl(s->w.log, RVM_IOC_STATISTICS, &a);
+}
+
 static long run_set_options(struct state *s)
 {
 	return set_truncate(s->w.log, 0);
@@ -321,6 +328,7 @@ OPERATION(attach_segment, prepare_segment, NULL, OLD)
 OPERATION(attach_new, prepare_segment, NULL, OLD)
 OPERATION(dictionary, prepare_open, still_mapped, OLD)
 OPERATION(query, prepare_open, still_mapped, OLD)
+OPERATION(statistics, prepare_open, still_mapped, OLD)
 OPERATION(set_options, prepare_open, still_mapped, OLD)
 OPERATION(recover, prepare_recover, NULL, OLD)
 OPERATION(map_area, prepare_map, NULL, OLD)

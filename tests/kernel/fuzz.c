@@ -118,6 +118,7 @@ static const struct {
 	{ "TRUNCATE",		10, true,  do_truncate },
 	{ "SET_OPTIONS",	 5, true,  do_set_options },
 	{ "QUERY",		 5, true,  do_query },
+	{ "STATISTICS",		 5, true,  do_statistics },
 	{ "map area",		20, true,  do_map_area },
 	{ "map segment",	25, true,  do_map_segment },
 	{ "unmap",		12, true,  do_unmap },

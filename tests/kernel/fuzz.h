@@ -478,6 +478,13 @@ static bool do_query(void)
 	return !call(fd_of(LOG, NULL), RVM_IOC_QUERY, &a);
 }
 
+static bool do_statistics(void)
+{
+	struct rvm_ioc_statistics a = { .size = sizeof(a) };
+
+	return !call(fd_of(LOG, NULL), RVM_IOC_STATISTICS, &a);
+}
+
 /* --- areas and transactions --------------------------------------------- */
 
 /* One entry, mostly a good one; false if the area is not to be written. */

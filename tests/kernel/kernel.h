@@ -329,6 +329,15 @@ static UNUSED struct rvm_ioc_query query(int log)
 	return a;
 }
 
+static UNUSED struct rvm_ioc_statistics statistics(int log)
+{
+	struct rvm_ioc_statistics a = { .size = sizeof(a) };
+
+	if (ioctl(log, RVM_IOC_STATISTICS, &a))
+		memset(&a, 0xff, sizeof(a));
+	return a;
+}
+
 /* The dictionary's entry of this name: false if there is none. */
 static bool UNUSED find_name(int log, const char *name, struct rvm_ioc_segment_name *entry)
 {

@@ -127,10 +127,12 @@ FIXTURE_TEARDOWN(rvm)
 }
 
 #define SAME(name)	EXPECT_EQ((long long)q.name, counter(#name)) TH_LOG("%s", #name)
+#define SAME_COUNT(name) EXPECT_EQ((long long)s.now.name, counter(#name)) TH_LOG("%s", #name)
 
 TEST_F(rvm, counters_are_those_of_query)
 {
 	struct world *w = &self->w;
+	struct rvm_ioc_statistics s;
 	struct rvm_ioc_query q;
 	unsigned int i;
 
@@ -150,6 +152,7 @@ TEST_F(rvm, counters_are_those_of_query)
 	set(w->area, w->memory, 2, 10);
 	WORKS(commit(w->log, w->area, 0));
 	q = query(w->log);
+	s = statistics(w->log);
 	WORKS(read_stat(w, "counters"));
 	ASSERT_EQ(6, q.commits);
 	ASSERT_EQ(1, q.aborts);
@@ -173,12 +176,87 @@ TEST_F(rvm, counters_are_those_of_query)
 	SAME(memory);
 	SAME(memory_limit);
 	SAME(memory_waits);
+	EXPECT_EQ(3, s.now.flushes);
+	EXPECT_EQ(1, s.now.truncations[0]);
+	EXPECT_EQ(1, s.queued_commits);
+	EXPECT_EQ(5, s.before.commits);
+	EXPECT_EQ(1, s.before.undone);
+	SAME_COUNT(truncation_waits);
+	SAME_COUNT(merged_ranges);
+	SAME_COUNT(merged_bytes);
+	SAME_COUNT(coalesced_commits);
+	SAME_COUNT(coalesced_ranges);
+	SAME_COUNT(coalesced_bytes);
+	SAME_COUNT(splits);
+	SAME_COUNT(wraps);
+	SAME_COUNT(flushes);
+	SAME_COUNT(flushed_bytes);
+	SAME_COUNT(flush_ns);
+	SAME_COUNT(flush_requests);
+	SAME_COUNT(status_writes);
+	SAME_COUNT(recoveries);
+	SAME_COUNT(truncation_ns);
 	EXPECT_LE(5, counter("write_faults"));
 	EXPECT_LE(5, counter("pages_read"));
 	EXPECT_GE(16, counter("pages_read"));
 	WORKS(read_stat(w, "path"));
 	text[strcspn(text, "\n")] = 0;
 	EXPECT_STREQ(w->f.log, text);
+}
+
+/* A line with this name and the array's numbers. */
+static void check_histogram(struct __test_metadata *_metadata, const char *name,
+			    const __u64 *values, size_t n)
+{
+	char line[600];
+	size_t at = snprintf(line, sizeof(line), "%s", name);
+
+	while (n--)
+		at += snprintf(line + at, sizeof(line) - at, " %llu", *values++);
+	line[at++] = '\n';
+	line[at] = 0;
+	EXPECT_NE(NULL, strstr(text, line)) TH_LOG("%s", line);
+}
+
+#define SAME_HISTOGRAM(name) \
+	check_histogram(_metadata, #name, s.now.name, ARRAY_LENGTH(s.now.name))
+
+TEST_F(rvm, histograms)
+{
+	struct world *w = &self->w;
+	struct rvm_ioc_statistics s;
+	unsigned int i;
+
+	for (i = 0; i < 5; i++) {
+		/* what the library would tell of a transaction that declared bytes again */
+		w->area->merged_ranges = i * 5;
+		w->area->merged_bytes = i * 100;
+		set(w->area, w->memory + i * PAGE, 1, 1000 * i + 1);
+		WORKS(commit(w->log, w->area, i % 2 ? 0 : RVM_COMMIT_FLUSH));
+		EXPECT_EQ(0, w->area->merged_ranges);
+	}
+	WORKS(truncate_log(w->log));
+	s = statistics(w->log);
+	EXPECT_EQ(50, s.now.merged_ranges);
+	EXPECT_EQ(1000, s.now.merged_bytes);
+	EXPECT_EQ(1, s.now.range_merges[1]);
+	EXPECT_EQ(2, s.now.range_merges[3]);
+	EXPECT_EQ(2, s.now.range_overlaps[8]);
+	EXPECT_EQ(1, s.now.range_lengths[0]);
+	EXPECT_EQ(2, s.now.range_lengths[11]);
+	EXPECT_EQ(0, memcmp(&s.now, &s.before, sizeof(s.now)));
+	WORKS(read_stat(w, "histograms"));
+	SAME_HISTOGRAM(truncations);
+	SAME_HISTOGRAM(range_lengths);
+	SAME_HISTOGRAM(range_merges);
+	SAME_HISTOGRAM(range_overlaps);
+	SAME_HISTOGRAM(trans_coalesces);
+	SAME_HISTOGRAM(trans_merges);
+	SAME_HISTOGRAM(trans_overlaps);
+	SAME_HISTOGRAM(flush_times);
+	SAME_HISTOGRAM(truncation_times);
+	SAME_HISTOGRAM(build_times);
+	SAME_HISTOGRAM(apply_times);
 }
 
 TEST_F(rvm, segments)

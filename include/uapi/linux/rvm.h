@@ -316,6 +316,71 @@ struct rvm_ioc_query {
 	__u64 memory_waits;	/* stores that waited for memory */
 };
 
+/*
+ * What is counted of a log since it was attached, of all processes that use it.  Times
+ * are in nanoseconds, lengths in bytes.
+ */
+struct rvm_ioc_counts {
+	__u64 commits;		/* with RVM_COMMIT_FLUSH and without */
+	__u64 flush_commits;
+	__u64 aborts;		/* by ABORT */
+	__u64 undone;		/* transactions of processes that died */
+	__u64 truncation_waits;	/* commits that waited for room in the log */
+	__u64 merged_ranges;	/* as processes told: see struct rvm_area_header */
+	__u64 merged_bytes;
+	__u64 coalesced_commits;	/* that became part of an earlier one's record */
+	__u64 coalesced_ranges;	/* in it: that became part of another */
+	__u64 coalesced_bytes;	/* in it: that were committed again */
+	__u64 splits;		/* records that continue at the start of the log's area */
+	__u64 wraps;		/* how often the log came to its end, and went on there */
+	__u64 flushes;		/* writes of records, each of all there was */
+	__u64 flushed_bytes;	/* in them, with what fills their last blocks */
+	__u64 flush_ns;
+	__u64 flush_requests;	/* by FLUSH */
+	__u64 status_writes;
+	__u64 recoveries;	/* RECOVERs that applied something */
+	__u64 truncations[3];	/* that succeeded: by TRUNCATE; in the background; by a
+				   commit that found the log full */
+	__u64 truncation_ns;
+	/*
+	 * Histograms.  The bounds of those without are: of merged and coalesced ranges
+	 * and commits 0, 5, 10, 50, 100; of bytes 0, 4, 8, 16, ... 4096; of flushes 25, 50,
+	 * 100, 250, 500, 1000, 2500, 5000, 10000 ms; of truncations 1, 10, 100, 500 s.
+	 * An element counts what is at most its bound, the last the rest.
+	 */
+	__u64 range_lengths[32];	/* pieces of pages that were committed; [i]: up to 2 << i */
+	__u64 range_merges[6];	/* commits with merged_ranges by how many, */
+	__u64 range_overlaps[13];	/* and by their merged_bytes */
+	__u64 trans_coalesces[6];	/* records of several commits by coalesced_commits, */
+	__u64 trans_merges[6];	/* by coalesced_ranges, */
+	__u64 trans_overlaps[13];	/* and by coalesced_bytes */
+	__u64 flush_times[10];
+	__u64 truncation_times[5];	/* truncations by how long they took: in all, */
+	__u64 build_times[5];	/* to flush the log and copy what is to be written, */
+	__u64 apply_times[5];	/* and to write and flush the segments */
+};
+
+/*
+ * STATISTICS, on a log: what was counted, in all and before the last truncation
+ * (of the three sorts in `truncations`, and if it succeeded), so that the difference
+ * is what came since.  All of it is of one moment.
+ */
+struct rvm_ioc_statistics {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u64 log_length;	/* out from here on */
+	__u64 log_used;
+	__u64 log_most_used;	/* at any one time */
+	__u64 queued_commits;	/* that wait for a flush, */
+	__u64 queued_bytes;	/* and what of the log they take at most */
+	__u64 last_flush_ns;
+	__u64 last_truncation_ns;
+	__u64 last_build_ns;
+	__u64 last_apply_ns;
+	struct rvm_ioc_counts now;
+	struct rvm_ioc_counts before;
+};
+
 #define RVM_IOC_TYPE		'v'
 #define RVM_IOC_ATTACH_LOG	_IOW(RVM_IOC_TYPE, 0x80, struct rvm_ioc_attach_log)
 #define RVM_IOC_DICTIONARY	_IOWR(RVM_IOC_TYPE, 0x81, struct rvm_ioc_dictionary)
@@ -329,6 +394,7 @@ struct rvm_ioc_query {
 #define RVM_IOC_SET_OPTIONS	_IOW(RVM_IOC_TYPE, 0x89, struct rvm_ioc_options)
 #define RVM_IOC_QUERY		_IOWR(RVM_IOC_TYPE, 0x8a, struct rvm_ioc_query)
 #define RVM_IOC_BEGIN		_IOWR(RVM_IOC_TYPE, 0x8b, struct rvm_ioc_begin)
+#define RVM_IOC_STATISTICS	_IOWR(RVM_IOC_TYPE, 0x8c, struct rvm_ioc_statistics)
 
 /*
  * An area: mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0),
@@ -342,6 +408,11 @@ struct rvm_ioc_query {
  * `hot` is 0 no page of the process's tracked regions is writable: then BEGIN has
  * nothing to look for, and a transaction without entries has changed nothing, and
  * ends by setting `open` to 0.
+ *
+ * A process that appends no entry for bytes for which the transaction has one may tell
+ * before COMMIT how many declarations that saved, in `merged_ranges`, and how many
+ * bytes, in `merged_bytes`: they are counted, and that is all.  COMMIT sets
+ * merged_ranges to 0 if it succeeds; while it is 0, merged_bytes means nothing.
  */
 #define RVM_AREA_MIN	4096
 #define RVM_AREA_MAX	(1 << 20)
@@ -352,7 +423,9 @@ struct rvm_area_header {
 	__u32 used;		/* bytes of entries; written by the process */
 	__u32 open;		/* 0 or 1; written by the process */
 	__u32 hot;		/* how many tracked pages are writable */
-	__u32 reserved[3];
+	__u32 merged_ranges;	/* written by the process: see below */
+	__u32 merged_bytes;
+	__u32 reserved;
 	__u8 entries[];
 };
 
