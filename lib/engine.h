@@ -26,6 +26,7 @@
 #include <rvm/rvm.h>
 #include <rvm/rvm_engine.h>
 
+#include "core/counts.h"
 #include "core/rangeset.h"
 #include "lib/tracking.h"
 
@@ -62,6 +63,8 @@ bool rvm_unmap_memory(const struct rvm_region *region);
 struct rvm_transaction {
 	struct rvm_log *log;
 	bool restore;			/* begin mode restore: old values are kept */
+	uint64_t merged_ranges;		/* API layer, for end: see struct rvm_counts; */
+	uint64_t merged_bytes;		/* 0 where merged_ranges is */
 };
 
 /* What the API layer asks the engine to map. */
@@ -84,6 +87,13 @@ struct rvm_log_options {
 	bool flush_interval_set;
 	uint64_t memory_limit;		/* rvm_set_memory_limit's: of what can't be reclaimed */
 	bool memory_limit_set;
+};
+
+/* What an engine counted, all at one moment. */
+struct rvm_log_statistics {
+	struct rvm_counts now;		/* since the log was opened */
+	struct rvm_counts before;	/* the same, when the epoch began */
+	struct rvm_count_state state;
 };
 
 struct rvm_engine {
@@ -144,6 +154,7 @@ struct rvm_engine {
 	/* Flush, apply the whole log to the segments, durably, and empty it. */
 	rvm_return_t (*truncate)(struct rvm_log *log);
 	void (*counters)(struct rvm_log *log, rvm_engine_counters_t *counters);
+	rvm_return_t (*statistics)(struct rvm_log *log, struct rvm_log_statistics *statistics);
 };
 
 extern const struct rvm_engine rvm_engine_user;

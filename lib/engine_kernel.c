@@ -617,6 +617,11 @@ static bool changed_nothing(const struct kernel_transaction *t)
 	return t->area->open && !t->area->used && !t->area->hot;
 }
 
+static uint32_t at_most_u32(uint64_t n)
+{
+	return n < UINT32_MAX ? n : UINT32_MAX;
+}
+
 static rvm_return_t kernel_end(struct rvm_transaction *transaction, bool flush)
 {
 	struct kernel_transaction *t = kernel_transaction(transaction);
@@ -632,6 +637,10 @@ static rvm_return_t kernel_end(struct rvm_transaction *transaction, bool flush)
 	rvm_return_t code;
 	int error;
 
+	/* always: an end that failed may have left some */
+	t->area->merged_ranges = at_most_u32(transaction->merged_ranges);
+	if (transaction->merged_ranges)
+		t->area->merged_bytes = at_most_u32(transaction->merged_bytes);
 	if (!flush && changed_nothing(t)) {
 		t->area->open = 0;
 		put_transaction(t);
@@ -682,6 +691,33 @@ static void kernel_counters(struct rvm_log *log, rvm_engine_counters_t *counters
 	};
 }
 
+_Static_assert(sizeof(struct rvm_counts) == sizeof(struct rvm_ioc_counts),
+	       "they are the same, which the module checks by each field");
+
+static rvm_return_t kernel_statistics(struct rvm_log *log, struct rvm_log_statistics *s)
+{
+	struct rvm_ioc_statistics a = { .size = sizeof(a) };
+
+	if (ioctl(kernel_log(log)->fd, RVM_IOC_STATISTICS, &a))
+		return code_of_errno();
+	memcpy(&s->now, &a.now, sizeof(s->now));
+	memcpy(&s->before, &a.before, sizeof(s->before));
+	s->state = (struct rvm_count_state){
+		.log_length = a.log_length,
+		.log_used = a.log_used,
+		.log_most_used = a.log_most_used,
+		.queued_commits = a.queued_commits,
+		.queued_bytes = a.queued_bytes,
+		.last_flush_ns = a.last_flush_ns,
+		.last_truncation = {
+			.total = a.last_truncation_ns,
+			.build = a.last_build_ns,
+			.apply = a.last_apply_ns,
+		},
+	};
+	return RVM_SUCCESS;
+}
+
 const struct rvm_engine rvm_engine_kernel = {
 	.name		= "kernel",
 	.probe		= kernel_probe,
@@ -697,4 +733,5 @@ const struct rvm_engine rvm_engine_kernel = {
 	.flush		= kernel_flush,
 	.truncate	= kernel_truncate,
 	.counters	= kernel_counters,
+	.statistics	= kernel_statistics,
 };

@@ -104,12 +104,12 @@ fail:
 	return code;
 }
 
-static rvm_return_t user_flush(struct rvm_log *base)
+static rvm_return_t flush_all(struct user_log *log, bool requested)
 {
-	struct user_log *log = user_log_of(base);
 	int error;
 
 	pthread_mutex_lock(&log->lock);
+	log->counts.flush_requests += requested;
 	error = user_log_flush(log, log->next_sequence);
 	if (!error)
 		error = -log->failed;
@@ -117,15 +117,20 @@ static rvm_return_t user_flush(struct rvm_log *base)
 	return user_error(error);
 }
 
+static rvm_return_t user_flush(struct rvm_log *base)
+{
+	return flush_all(user_log_of(base), true);
+}
+
 static rvm_return_t user_truncate(struct rvm_log *base)
 {
 	struct user_log *log = user_log_of(base);
-	rvm_return_t code = user_flush(base);
+	rvm_return_t code = flush_all(log, false);
 
 	if (code)
 		return code;
 	pthread_mutex_lock(&log->truncating);
-	code = user_error(user_truncate_epoch(log));
+	code = user_error(user_truncate_epoch(log, RVM_TRUNCATION_REQUESTED));
 	pthread_mutex_unlock(&log->truncating);
 	return code;
 }
@@ -138,7 +143,7 @@ static rvm_return_t user_close(struct rvm_log *base)
 
 	user_flush_stop(log);
 	user_truncate_stop(log);
-	code = user_flush(base);
+	code = flush_all(log, false);
 	error = errno;
 	log_free(log);
 	errno = error;
@@ -173,16 +178,37 @@ static void user_counters(struct rvm_log *base, rvm_engine_counters_t *counters)
 	COPY(segment_writes);
 	COPY(segment_flushes);
 	COPY(segment_bytes);
-	COPY(commits);
-	COPY(flush_commits);
-	COPY(aborts);
-	COPY(truncations);
 	COPY(recovered_records);
 #undef COPY
+	counters->commits = log->counts.commits;
+	counters->flush_commits = log->counts.flush_commits;
+	counters->aborts = log->counts.aborts;
+	for (size_t i = 0; i < RVM_TRUNCATIONS; i++)
+		counters->truncations += log->counts.truncations[i];
 	counters->log_length = log->status.area_length;
 	counters->log_used = user_log_used(log);
 	counters->failed = log->failed != 0;
 	pthread_mutex_unlock(&log->lock);
+}
+
+static rvm_return_t user_statistics(struct rvm_log *base, struct rvm_log_statistics *s)
+{
+	struct user_log *log = user_log_of(base);
+
+	pthread_mutex_lock(&log->lock);
+	s->now = log->counts;
+	s->before = log->epoch;
+	s->state = log->state;
+	s->state.log_length = log->status.area_length;
+	s->state.log_used = user_log_used(log);
+	if (s->state.log_most_used < s->state.log_used)
+		s->state.log_most_used = s->state.log_used;
+	if (log->open) {
+		s->state.queued_commits = log->next_sequence - log->open->sequence;
+		s->state.queued_bytes = log->open->used;
+	}
+	pthread_mutex_unlock(&log->lock);
+	return RVM_SUCCESS;
 }
 
 const struct rvm_engine rvm_engine_user = {
@@ -201,4 +227,5 @@ const struct rvm_engine rvm_engine_user = {
 	.flush = user_flush,
 	.truncate = user_truncate,
 	.counters = user_counters,
+	.statistics = user_statistics,
 };

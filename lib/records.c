@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <rvm/rvm.h>
+#include <rvm/rvm_statistics.h>
 
 #define RECORD_FUNCTIONS(name)						\
 rvm_##name##_t *rvm_malloc_##name(void)					\
@@ -39,6 +40,7 @@ void rvm_free_##name(rvm_##name##_t *record)				\
 RECORD_FUNCTIONS(options)
 RECORD_FUNCTIONS(region)
 RECORD_FUNCTIONS(tid)
+RECORD_FUNCTIONS(statistics)
 
 void rvm_init_options(rvm_options_t *options)
 {
@@ -67,4 +69,12 @@ void rvm_init_tid(rvm_tid_t *tid)
 		return;
 	memset(tid, 0, sizeof(*tid));
 	tid->struct_id = rvm_tid_id;
+}
+
+void rvm_init_statistics(rvm_statistics_t *statistics)
+{
+	if (!statistics)
+		return;
+	memset(statistics, 0, sizeof(*statistics));
+	statistics->struct_id = rvm_statistics_id;
 }

@@ -23,12 +23,14 @@ struct slot {
 	struct rvm_transaction *transaction;
 	struct rvm_mapping *last;	/* the region of the last range */
 	bool coalesce;
-	struct rvm_rangeset declared;	/* addresses, if coalesce */
+	struct rvm_rangeset declared;	/* addresses, if coalesce; */
+	uint64_t ranges, bytes;		/* and what that was made of */
 	struct rvm_mappings used;	/* see rvm_region_use; emptied under rvm_api.lock */
 
 	/* Written under rvm_api.lock; `handle` is cleared under the slot's. */
 	_Atomic uintptr_t handle;	/* 0: no transaction */
 	uintptr_t generation;
+	struct rvm_log *log;
 	struct timeval uname;
 	uint32_t number;		/* from 1 on */
 	struct slot *next_free;
@@ -140,7 +142,10 @@ static rvm_return_t take_slot(struct slot **taken, struct rvm_log **log)
 	pthread_mutex_lock(&slot->lock);
 	slot->generation += NUMBER_MASK + 1;
 	slot->uname = unique_time();
+	slot->log = *log;
 	slot->coalesce = rvm_api.options.flags & RVM_COALESCE_RANGES;
+	slot->ranges = 0;
+	slot->bytes = 0;
 	slot->handle = slot->generation | slot->number;
 	if (rvm_api.tracked) {
 		turn = slot;
@@ -273,7 +278,12 @@ static rvm_return_t declare_new(struct slot *slot, uintptr_t start, uint64_t len
 	struct gap gap = { .slot = slot };
 	int err = rvm_rangeset_add(&slot->declared, start, length, declare_gap, &gap);
 
-	if (!err || gap.code)
+	if (!err) {
+		slot->ranges++;
+		slot->bytes += length;
+		return RVM_SUCCESS;
+	}
+	if (gap.code)
 		return gap.code;
 	return err == -ENOMEM ? RVM_ENO_MEMORY : RVM_EINTERNAL;
 }
@@ -363,6 +373,8 @@ rvm_return_t rvm_end_transaction(rvm_tid_t *tid, rvm_mode_t mode)
 	if (code)
 		return code;
 	rvm_call_site = __builtin_return_address(0);
+	slot->transaction->merged_ranges = slot->ranges - slot->declared.ranges;
+	slot->transaction->merged_bytes = slot->bytes - slot->declared.bytes;
 	code = engine_of(slot)->end(slot->transaction, mode == flush);
 	if (code == RVM_ETOO_BIG || code == RVM_EUNDECLARED)
 		let_go(slot);
@@ -399,6 +411,15 @@ void rvm_transaction_list(const struct rvm_mapping *mapping,
 		tid.uname = slot->uname;
 		fn(context, &tid);
 	}
+}
+
+unsigned long rvm_transaction_count(const struct rvm_log *log)
+{
+	unsigned long n = 0;
+
+	for (uint32_t i = 0; i < slots; i++)
+		n += slot_at(i)->handle && slot_at(i)->log == log;
+	return n;
 }
 
 rvm_return_t rvm_flush(void)

@@ -16,4 +16,7 @@
 void rvm_transaction_list(const struct rvm_mapping *mapping,
 			  void (*fn)(void *context, const rvm_tid_t *tid), void *context);
 
+/* How many are open in that log.  With rvm_api.lock held. */
+unsigned long rvm_transaction_count(const struct rvm_log *log);
+
 #endif

@@ -80,6 +80,7 @@ struct user_batch {
 	u32 records;
 	bool merged;		/* no more is to be gained by merging it */
 	bool called;		/* one of those who wait was told to write it */
+	u64 coalesced_ranges, coalesced_bytes;	/* what user_merge.c saved in the first of them */
 	bool done;		/* written; acknowledged when all before it are */
 	pthread_cond_t changed;	/* for those who wait for its write, or to do it */
 };
@@ -172,7 +173,10 @@ struct user_log {
 	pthread_t flusher;
 	pthread_cond_t flusher_wake;
 
-	rvm_engine_counters_t counters;	/* commits under lock, I/O by atomic addition */
+	/* what is counted under lock, and that of the last epoch's end */
+	struct rvm_counts counts, epoch;
+	struct rvm_count_state state;	/* log_most_used, and what was last */
+	rvm_engine_counters_t counters;	/* I/O, by atomic addition */
 };
 
 #define user_count(counter, n) ((void)__atomic_fetch_add(&(counter), (n), __ATOMIC_RELAXED))
@@ -190,6 +194,8 @@ static inline u64 user_round_up(u64 n, u64 unit)
 
 /* RVM_EIO with errno from a negative errno; -ENOMEM is RVM_ENO_MEMORY. */
 rvm_return_t user_error(int error);
+/* Nanoseconds, to measure how long something takes. */
+u64 user_clock(void);
 /* A sentence for the person on stderr. */
 void user_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -242,6 +248,7 @@ struct user_apply {
 	size_t segment_count;
 	struct user_segment *segment;	/* of the last range */
 	struct user_gather *gather;
+	u64 write_ns;			/* for writing and flushing the segments */
 	struct user_segment *kept;	/* missing or failed, the one with the oldest record */
 	int kept_error;
 };
@@ -267,7 +274,7 @@ int user_status_write(struct user_log *log, struct rvm_status *status);
 
 /* user_truncate.c */
 /* One epoch: the acknowledged goes to the segments. 0, or -errno if the head could not reach it. */
-int user_truncate_epoch(struct user_log *log);
+int user_truncate_epoch(struct user_log *log, enum rvm_truncation why);
 void user_truncate_start(struct user_log *log);	/* wake or create the thread; lock is held */
 void user_truncate_stop(struct user_log *log);
 /* A thread of the engine's own; false: there is none to be had. */

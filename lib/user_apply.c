@@ -156,6 +156,7 @@ static int apply_records(struct user_apply *a, u64 end_sequence)
 int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 {
 	struct user_gather gather;
+	u64 began;
 	size_t i;
 	int error;
 
@@ -164,9 +165,11 @@ int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 		return error;
 	a->gather = &gather;
 	error = apply_records(a, end_sequence);
+	a->write_ns = gather.write_ns;
 	user_gather_free(&gather);
 	if (error)
 		return error;
+	began = user_clock();
 	for (i = 0; i < a->segment_count; i++) {
 		struct user_segment *s = a->segments[i];
 
@@ -182,5 +185,6 @@ int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 			a->kept_error = s->failure ? s->failure : s->absent;
 		}
 	}
+	a->write_ns += user_clock() - began;
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/user.h"
@@ -28,6 +29,14 @@ rvm_return_t user_error(int error)
 {
 	errno = -error;
 	return error == 0 ? RVM_SUCCESS : error == -ENOMEM ? RVM_ENO_MEMORY : RVM_EIO;
+}
+
+u64 user_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 void user_complain(const char *format, ...)

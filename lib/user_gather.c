@@ -114,11 +114,15 @@ static void add_piece(struct user_gather *g, struct user_segment *segment, u64 o
 static void write_segment(struct user_gather *g, struct user_segment *s, u64 offset,
 			  const void *data, size_t length)
 {
+	u64 began;
+
 	if (s->failure)
 		return;
 	user_count(g->log->counters.segment_writes, 1);
 	user_count(g->log->counters.segment_bytes, length);
+	began = user_clock();
 	s->failure = -user_file_write(s->target, offset, data, length);
+	g->write_ns += user_clock() - began;
 }
 
 void user_gather_add(struct user_gather *g, struct user_segment *segment, u64 offset,

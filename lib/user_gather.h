@@ -19,6 +19,7 @@ struct user_gather {
 	u32 *heads;		/* hash table of pages: index + 1 */
 	u32 mask;
 	char *images;		/* of pages in the write that is being put together */
+	u64 write_ns;		/* that writing took */
 };
 
 /* `length`: of the log that is to be applied. 0 or -ENOMEM. */

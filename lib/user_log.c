@@ -75,6 +75,7 @@ static struct user_batch *batch_new(struct user_log *log, u64 length)
 	b->used = 0;
 	b->sequence = b->next_sequence = log->next_sequence;
 	b->records = 0;
+	b->coalesced_ranges = b->coalesced_bytes = 0;
 	b->merged = b->called = b->done = false;
 	for (link = &log->first; *link; link = &(*link)->next)
 		;
@@ -117,6 +118,24 @@ static bool batch_grow(struct user_batch *b, u64 length)
 	return true;
 }
 
+/* Does the log go on at the area's start here, perhaps in the middle of a record? */
+static void count_wrap(struct user_log *log, const struct user_batch *b)
+{
+	u64 start = rvm_area_offset(&log->status, b->position) - RVM_AREA_START;
+	u64 left = log->status.area_length - start, at = 0;
+	u32 i;
+
+	if (b->used <= left) {
+		log->counts.wraps += !start && b->position;
+		return;
+	}
+	log->counts.wraps++;
+	for (i = 0; i < b->records && at < left; i++) {
+		at += le64_to_cpu(((struct rvm_record_header *)(b->data + at))->length);
+		log->counts.splits += at > left;
+	}
+}
+
 /* Its write begins: now its length is known, and so the next one's position. */
 static struct user_batch *batch_seal(struct user_log *log)
 {
@@ -125,6 +144,10 @@ static struct user_batch *batch_seal(struct user_log *log)
 
 	if (log->options.coalesce_transactions && !b->merged)
 		user_merge(log, b);
+	rvm_count_coalesced(&log->counts,
+			    le32_to_cpu(((struct rvm_record_header *)b->data)->commits),
+			    b->coalesced_ranges, b->coalesced_bytes);
+	count_wrap(log, b);
 	gap = rvm_block_gap(b->position + b->used, log->block);
 	memset(b->data + b->used, 0, gap);
 	b->used += gap;
@@ -196,15 +219,20 @@ static void acknowledge(struct user_log *log)
 static void write_next(struct user_log *log)
 {
 	struct user_batch *b = batch_seal(log);
+	u64 ns;
 	int error;
 
 	log->writes++;
 	pthread_mutex_unlock(&log->lock);
+	ns = user_clock();
 	error = batch_write(log, b);
+	ns = user_clock() - ns;
 	pthread_mutex_lock(&log->lock);
 	log->writes--;
 	if (!error) {
 		b->done = true;
+		rvm_count_flush(&log->counts, b->used, ns);
+		log->state.last_flush_ns = ns;
 	} else if (!log->failed) {
 		log->failed = -error;
 		user_complain("log %s: write failed: %s; it takes no more commits",
@@ -291,7 +319,7 @@ static int make_room(struct user_log *log)
 	pthread_mutex_lock(&log->lock);
 	if (log->head == head) {
 		pthread_mutex_unlock(&log->lock);
-		error = user_truncate_epoch(log);
+		error = user_truncate_epoch(log, RVM_TRUNCATION_NEEDED);
 		pthread_mutex_lock(&log->lock);
 	}
 	if (log->head != head)
@@ -309,6 +337,7 @@ static char *wait_for_room(struct user_log *log, u64 length, int *error)
 	u64 ticket = log->room_tickets++;
 	char *to = NULL;
 
+	log->counts.truncation_waits++;
 	while (log->room_turn != ticket && !log->failed)
 		pthread_cond_wait(&log->room, &log->lock);
 	for (;;) {
@@ -361,10 +390,12 @@ static void encode(struct user_log *log, struct user_transaction *t, char *to)
 		u64 left = r->length;
 
 		for (; left > USER_PIECE; left -= USER_PIECE) {
+			rvm_count_range(&log->counts, USER_PIECE);
 			to = encode_piece(to, segment->id, offset, from, USER_PIECE);
 			offset += USER_PIECE;
 			from += USER_PIECE;
 		}
+		rvm_count_range(&log->counts, left);
 		to = encode_piece(to, segment->id, offset, from, left);
 		segment->last_sequence = log->next_sequence;
 	}
@@ -416,11 +447,14 @@ rvm_return_t user_log_commit(struct user_transaction *t, bool flush)
 		if (__atomic_load_n(&log->tracks, __ATOMIC_RELAXED))
 			user_tracking_undo(log);
 		user_transaction_retire(t);
+		log->counts.aborts++;
 		goto out;
 	}
+	if (t->base.merged_ranges)
+		rvm_count_merged(&log->counts, t->base.merged_ranges, t->base.merged_bytes);
 	user_transaction_retire(t);
-	log->counters.commits++;
-	log->counters.flush_commits += flush;
+	log->counts.commits++;
+	log->counts.flush_commits += flush;
 
 	sequence = 0;
 	if (flush || (log->open && is_full(log, log->open)))

@@ -107,12 +107,17 @@ static struct place *sort_places(struct place *p, struct place *other, u64 n)
 	return p;
 }
 
-/* Give each piece, in order of place, where its bytes go. Returns the end; *ranges counts. */
-static char *lay_out(const struct place *p, struct piece *pieces, u64 n, char *at, u32 *ranges)
+/*
+ * Give each piece, in order of place, where its bytes go. Returns the end; *ranges
+ * and *bytes count.
+ */
+static char *lay_out(const struct place *p, struct piece *pieces, u64 n, char *at, u32 *ranges,
+		     u64 *bytes)
 {
 	const struct place *last = p + n;
 
 	*ranges = 0;
+	*bytes = 0;
 	while (p < last) {
 		const struct place *first = p;
 		u64 end = first->offset;
@@ -131,6 +136,7 @@ static char *lay_out(const struct place *p, struct piece *pieces, u64 n, char *a
 		at += rvm_range_size(end);
 		memset(at - 8, 0, 8);
 		++*ranges;
+		*bytes += end;
 	}
 	return at;
 }
@@ -141,7 +147,7 @@ void user_merge(struct user_log *log, struct user_batch *b)
 	struct piece *pieces;
 	struct place *places;
 	char *end;
-	u64 n, i, length;
+	u64 n, i, length, bytes;
 	u32 commits, ranges;
 
 	if (b->records < 2 || b->used > USER_PIECE)
@@ -162,9 +168,14 @@ void user_merge(struct user_log *log, struct user_batch *b)
 	places = (struct place *)(pieces + n);
 	list_pieces(b, pieces, places);
 	places = sort_places(places, places + n, n);
-	end = lay_out(places, pieces, n, log->merge_data + sizeof(*first), &ranges);
-	for (i = 0; i < n; i++)
+	end = lay_out(places, pieces, n, log->merge_data + sizeof(*first), &ranges,
+		      &bytes);
+	b->coalesced_ranges += n - ranges;
+	for (i = 0; i < n; i++) {
 		memcpy(pieces[i].to, pieces[i].data, pieces[i].length);
+		b->coalesced_bytes += pieces[i].length;
+	}
+	b->coalesced_bytes -= bytes;
 	free(pieces);
 	length = end + sizeof(struct rvm_record_trailer) - log->merge_data;
 	for (i = 1; i < b->records; i++)

@@ -35,6 +35,7 @@ int user_status_write(struct user_log *log, struct rvm_status *status)
 
 	pthread_mutex_lock(&log->lock);
 	error = -log->failed;
+	log->counts.status_writes += !error;
 	pthread_mutex_unlock(&log->lock);
 	if (error)
 		return error;
@@ -205,6 +206,7 @@ static rvm_return_t recover(struct user_log *log, struct user_apply *a)
 	if (!error) {
 		name_kept(log, a);
 		log->counters.recovered_records = a->records;
+		log->counts.recoveries = a->records != 0;
 		pthread_mutex_lock(&log->status_lock);
 		error = begin_incarnation(log, a);
 		pthread_mutex_unlock(&log->status_lock);

@@ -100,7 +100,7 @@ static int settle(struct user_log *log, struct user_segment *segment)
 		return error;
 	pthread_mutex_lock(&log->truncating);
 	if (segment->applied_sequence <= last) {
-		error = user_truncate_epoch(log);
+		error = user_truncate_epoch(log, RVM_TRUNCATION_NEEDED);
 		if (segment->applied_sequence > last)
 			error = 0;	/* if others couldn't be written, never mind */
 		else if (!error)

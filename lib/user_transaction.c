@@ -379,7 +379,7 @@ rvm_return_t user_abort(struct rvm_transaction *transaction)
 	if (has_tracks(log))
 		user_tracking_undo(log);
 	user_transaction_retire(t);
-	log->counters.aborts++;
+	log->counts.aborts++;
 	pthread_mutex_unlock(&log->lock);
 	if (has_tracks(log))
 		user_tracking_end(log);

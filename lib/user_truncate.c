@@ -15,6 +15,7 @@
 
 static int advance(struct user_log *log, struct rvm_status *status, u64 head, u64 head_sequence)
 {
+	u64 used;
 	int error;
 
 	pthread_mutex_lock(&log->status_lock);
@@ -34,16 +35,23 @@ static int advance(struct user_log *log, struct rvm_status *status, u64 head, u6
 	if (error)
 		return error;
 	pthread_mutex_lock(&log->lock);
+	used = user_log_used(log);	/* it was never more than just before some of it is freed */
+	if (used > log->state.log_most_used)
+		log->state.log_most_used = used;
 	log->head = head;
 	pthread_mutex_unlock(&log->lock);
 	return 0;
 }
 
-static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_sequence)
+static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_sequence,
+		 struct rvm_truncation_time *time)
 {
+	u64 began = user_clock();
 	int error;
 
 	error = user_apply_run(a, end_sequence, end - a->status->head);
+	time->apply = a->write_ns;
+	time->build = user_clock() - began - time->apply;
 	if (error)
 		return error;
 	if (a->kept) {
@@ -55,7 +63,7 @@ static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_se
 	return error ? error : -a->kept_error;
 }
 
-int user_truncate_epoch(struct user_log *log)
+static int truncate_log(struct user_log *log, struct rvm_truncation_time *time)
 {
 	struct user_apply apply;
 	u64 head, end, end_sequence;
@@ -77,10 +85,9 @@ int user_truncate_epoch(struct user_log *log)
 	error = user_apply_init(&apply, log);
 	if (error)
 		return error;
-	error = epoch(log, &apply, end, end_sequence);
+	error = epoch(log, &apply, end, end_sequence, time);
 	user_apply_free(&apply);
 
-	user_count(log->counters.truncations, 1);
 	if (error == -EUCLEAN)
 		user_complain("log %s: its records can't be read back", log->base.path);
 	pthread_mutex_lock(&log->lock);
@@ -88,6 +95,23 @@ int user_truncate_epoch(struct user_log *log)
 	log->thread_again = error ? log->end + log->status.area_length / 16 : 0;
 	pthread_mutex_unlock(&log->lock);
 	return error;
+}
+
+int user_truncate_epoch(struct user_log *log, enum rvm_truncation why)
+{
+	struct rvm_truncation_time time = { 0 };
+	u64 began = user_clock();
+	int error = truncate_log(log, &time);
+
+	if (error)
+		return error;
+	time.total = user_clock() - began;
+	pthread_mutex_lock(&log->lock);
+	rvm_count_truncation(&log->counts, why, &time);
+	log->state.last_truncation = time;
+	log->epoch = log->counts;
+	pthread_mutex_unlock(&log->lock);
+	return 0;
 }
 
 static void *thread_main(void *context)
@@ -102,7 +126,7 @@ static void *thread_main(void *context)
 		}
 		pthread_mutex_unlock(&log->lock);
 		pthread_mutex_lock(&log->truncating);
-		user_truncate_epoch(log);
+		user_truncate_epoch(log, RVM_TRUNCATION_BACKGROUND);
 		pthread_mutex_unlock(&log->truncating);
 		pthread_mutex_lock(&log->lock);
 		log->thread_wanted = false;
