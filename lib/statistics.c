@@ -197,8 +197,8 @@ static void print_line(FILE *out, const char *label, const rvm_length_t *epoch,
 	if (epoch)
 		snprintf(columns[0], sizeof(columns[0]), "%lu", *epoch);
 	if (total)
-		snprintf(columns[1], sizeof(columns[1]), "%lu", *total);
-	fprintf(out, total ? "  %-38s %16s %20s\n" : "  %-38s %16s\n", label, columns[0], columns[1]);
+		snprintf(columns[1], sizeof(columns[1]), "%16lu", *total);
+	fprintf(out, "  %-38s %16s%s%s\n", label, columns[0], total ? "     " : "", columns[1]);
 }
 
 static void print_time(FILE *out, const char *label, const struct timeval *epoch,

@@ -161,8 +161,9 @@ static void show_counts(struct seq_file *m, bool histograms)
 	rvm_stat_statistics(m->private, a);
 	for (i = 0; i < ARRAY_SIZE(counts); i++) {
 		const u64 *values = (u64 *)((u8 *)&a->now + counts[i].offset);
+		bool several = counts[i].n > 1;
 
-		if (histograms != (counts[i].n > 1))
+		if (several != histograms)
 			continue;
 		seq_puts(m, counts[i].name);
 		for (k = 0; k < counts[i].n; k++)

@@ -12,7 +12,7 @@
 static bool only(const u64 *buckets, size_t n, size_t one)
 {
 	while (n--)
-		if (buckets[n] != (n == one))
+		if (n == one ? buckets[n] != 1 : buckets[n])
 			return false;
 	return true;
 }

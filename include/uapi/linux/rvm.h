@@ -339,8 +339,8 @@ struct rvm_ioc_counts {
 	__u64 flush_requests;	/* by FLUSH */
 	__u64 status_writes;
 	__u64 recoveries;	/* RECOVERs that applied something */
-	__u64 truncations[3];	/* that succeeded: by TRUNCATE; in the background; by a
-				   commit that found the log full */
+	/* That succeeded: by TRUNCATE; in the background; by a commit that found the log full. */
+	__u64 truncations[3];
 	__u64 truncation_ns;
 	/*
 	 * Histograms.  The bounds of those without are: of merged and coalesced ranges
