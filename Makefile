@@ -263,6 +263,9 @@ pkgconfig = printf '%s\n' 'prefix=$(prefix)' 'includedir=$(call relative,$(inclu
 	'Version: $(VERSION)' $(if $(call needs,$(1)),'Requires: $(foreach n,$(call needs,$(1)),$(pc_$(n)))') \
 	'$(strip Cflags: -I$${includedir} $(cflags_$(1)))' 'Libs: -L$${libdir} -l$(1)' $(if $(libs_private_$(1)),'Libs.private: $(libs_private_$(1))')
 
+# "PAGE NAME" for each name that a page has, the first that has it: a page is found by all of its names
+page_names = awk '/^\.Sh/ { on = $$2 == "NAME" } on && /^\.Nm/ && !seen[$$2]++ { print FILENAME, $$2 }' $(sort $(wildcard man/*.[1-8]))
+
 install: lib tools	## into DESTDIR and prefix; rvm.ko too if it was built for this kernel or KDIR=... is given
 	install -d $(addprefix $(DESTDIR),$(includedir)/rvm/simple $(includedir)/linux $(pkgconfigdir) $(bindir) $(mandir))
 	install -m 644 $(wildcard include/rvm/*.h) $(DESTDIR)$(includedir)/rvm/
@@ -278,6 +281,11 @@ install: lib tools	## into DESTDIR and prefix; rvm.ko too if it was built for th
 	$(if $(tools),install -m 755 $(tools) $(DESTDIR)$(bindir)/)
 	for page in $(wildcard man/*.[1-8]); do \
 		install -D -m 644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	$(page_names) | while read -r page name; do \
+		section=$${page##*.}; \
+		[ -e man/$$name.$$section ] || echo ".so man$$section/$${page##*/}" \
+			>$(DESTDIR)$(mandir)/man$$section/$$name.$$section || exit 1; \
 	done
 	kver=$(if $(filter command line environment,$(origin KDIR)),$$($(kver)),$$(uname -r)); \
 	if [ -e $(BUILD)/module-$$kver/rvm.ko ]; then \

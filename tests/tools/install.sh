@@ -26,6 +26,28 @@ check "install under another prefix" install_to DESTDIR="$own" prefix=/opt/rvm
 nothing_else() { ! find "$dest" -mindepth 1 -maxdepth 1 ! -name usr ! -name lib | grep -q .; }
 check "nothing beside them" nothing_else
 
+# --- manual pages -----------------------------------------------------------------
+
+man=$dest/usr/share/man
+# page NAME: the file that man would show for it
+page() {
+	local so to
+	read -r so to <"$man/man3/$1.3" || return
+	[ "$so" = .so ] && echo "$man/$to" || echo "$man/man3/$1.3"
+}
+documented() {
+	local name status=0
+	# other names of the small interface's, and a variable
+	for name in $(sed -n 's/^[[:blank:]]*\(rvm_[a-z_]*\);.*/\1/p' "$top"/lib/*.map |
+		grep -v -e '^rvm_simple_' -e '^rvm_no_yield$') "$@"; do
+		grep -q "^\.Nm $name\( ,\)*$" "$(page "$name")" || { echo "no manual page: $name"; status=1; }
+	done
+	return $status
+}
+own_pages() { [ "$(page rvm_map)" = "$man/man3/rvm_map.3" ] && [ "$(page rvm_unmap)" = "$man/man3/rvm_map.3" ]; }
+check "each function has a manual page, by its name" documented RVM_INIT RVM_STATISTICS RVM_ADD_OFFSETS
+check "and none took another's place" own_pages
+
 # --- headers --------------------------------------------------------------------
 
 strict="-Wall -Wextra -pedantic -Werror -fsyntax-only -I$dest/usr/include"
