@@ -5,6 +5,7 @@
 #include "kselftest_harness.h"
 
 #include <rvm/rvm.h>
+#include <rvm/rvm_statistics.h>
 
 #define KIB	1024ul
 
@@ -308,6 +309,43 @@ TEST(tid_record)
 	EXPECT_EQ(5, c->reserved);
 	rvm_free_tid(m);
 	rvm_free_tid(c);
+}
+
+TEST(statistics_record)
+{
+	rvm_statistics_t s, zero = { .struct_id = rvm_statistics_id }, *m, *c;
+
+	memset(&s, 0xff, sizeof(s));
+	rvm_init_statistics(&s);
+	EXPECT_EQ(0, memcmp(&s, &zero, sizeof(s)));
+	rvm_free_statistics(&s);
+
+	m = rvm_malloc_statistics();
+	ASSERT_NE(NULL, m);
+	EXPECT_EQ(rvm_statistics_id, m->struct_id);
+	EXPECT_EQ(rvm_true, m->from_heap);
+	m->from_heap = rvm_false;
+	EXPECT_EQ(0, memcmp(m, &zero, sizeof(s)));
+	m->from_heap = rvm_true;
+	m->tot_trans_coalesces[5] = 5;
+	c = rvm_copy_statistics(m);
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(5, c->tot_trans_coalesces[5]);
+	EXPECT_EQ(rvm_true, c->from_heap);
+	rvm_free_statistics(m);
+	rvm_free_statistics(c);
+	c = rvm_copy_statistics(&s);
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(rvm_true, c->from_heap);
+	rvm_free_statistics(c);
+
+	s.from_heap = rvm_true;
+	s.struct_id = rvm_tid_id;
+	EXPECT_EQ(NULL, rvm_copy_statistics(&s));
+	EXPECT_EQ(NULL, rvm_copy_statistics(NULL));
+	rvm_free_statistics(&s);
+	rvm_free_statistics(NULL);
+	rvm_init_statistics(NULL);
 }
 
 TEST(records_of_another_kind)
