@@ -532,10 +532,10 @@ static int enter_area(struct rvm_area *area, struct mm_struct *mm)
 		goto out;
 	}
 	area->process = process;
-	area->shared->hot = process->hot_count;
 	process->area_count++;
 	list_add_tail(&area->process_node, &process->areas);
 	list_add_tail(&area->node, &log->areas);
+	rvm_tracking_publish(process);
 	/* The pages are there already: other threads may write to them. */
 	WRITE_ONCE(area->shared->area, area->id);
 out:

@@ -6,6 +6,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/rmap.h>
+#include <linux/sched/signal.h>
 
 #include "core/diff.h"
 #include "module/area.h"
@@ -87,6 +88,8 @@ static void leave_out_declared(struct bytes *bytes, const struct rvm_image *imag
 			for (i = 0; i < entries->count; i++)
 				if (rvm_entry_read(entries, i, &entry))
 					leave_out(bytes, image, area->process, &entry);
+		if (fatal_signal_pending(current))
+			return;
 		cond_resched();
 	}
 }
@@ -105,13 +108,20 @@ static void leave_out_told(struct bytes *bytes, struct rvm_image *image)
 			__clear_bit(at, bytes->set);
 }
 
-/* If there's no memory for it, it is told again. */
-static void remember(struct rvm_image *image)
+/* These bytes have been told, and no others.  If there's no memory for it, they are told again. */
+static void remember(struct rvm_image *image, const struct bytes *bytes)
 {
-	if (!image->told)
+	const u8 *current_page = rvm_image_current(image);
+	unsigned long start, end;
+
+	if (!image->told) {
 		image->told = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
-	if (image->told)
-		copy_page(page_address(image->told), rvm_image_current(image));
+		if (!image->told)
+			return;
+		copy_page(page_address(image->told), rvm_image_committed(image));
+	}
+	for_each_set_bitrange(start, end, bytes->set, PAGE_SIZE)
+		memcpy(page_address(image->told) + start, current_page + start, end - start);
 }
 
 /*
@@ -124,7 +134,8 @@ static void rest(struct rvm_image *image)
 	    !folio_trylock(image->folio))
 		return;
 	folio_mkclean(image->folio);
-	if (!rvm_image_changed(image))
+	/* Only now: whoever pinned it before, or stored to it, is seen. */
+	if (!folio_maybe_dma_pinned(image->folio) && !rvm_image_changed(image))
 		list_del_init(&image->hot);
 	folio_unlock(image->folio);
 }
@@ -146,6 +157,8 @@ static void check_image(struct rvm_image *image, const struct rvm_region *region
 	if (!bytes.any)
 		return;
 	leave_out_declared(&bytes, image, committer);
+	if (fatal_signal_pending(current))
+		return;
 	leave_out_told(&bytes, image);
 	for_each_set_bitrange(start, end, bytes.set, PAGE_SIZE)
 		rvm_findings_add(findings, region, image, start, end - start);
@@ -153,7 +166,7 @@ static void check_image(struct rvm_image *image, const struct rvm_region *region
 		return;
 	committer->log->undeclared += findings->count - before;
 	if (once)
-		remember(image);
+		remember(image, &bytes);
 }
 
 static void check_region(const struct rvm_region *region, struct rvm_area *committer, u32 n,
@@ -166,15 +179,18 @@ static void check_region(const struct rvm_region *region, struct rvm_area *commi
 		    image->index - region->index >= (region->end - region->start) >> PAGE_SHIFT)
 			continue;
 		check_image(image, region, committer, n, once, findings);
+		if (fatal_signal_pending(current))
+			return;
 		cond_resched();
 	}
 }
 
-void rvm_check(struct rvm_area *area, u32 n, bool once, struct rvm_findings *findings)
+int rvm_check(struct rvm_area *area, u32 n, bool once, struct rvm_findings *findings)
 {
 	struct rvm_region *region;
 
 	list_for_each_entry(region, &area->process->regions, node)
 		if (region->tracking & RVM_SEGMENT_CHECK)
 			check_region(region, area, n, once, findings);
+	return fatal_signal_pending(current) ? -EINTR : 0;
 }

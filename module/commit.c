@@ -282,7 +282,9 @@ static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *tota
 
 	if (area->process->checked) {
 		sort_pieces(area, total);
-		rvm_check(area, total->pieces, !(flags & RVM_COMMIT_CHECKED), findings);
+		ret = rvm_check(area, total->pieces, !(flags & RVM_COMMIT_CHECKED), findings);
+		if (ret)
+			return ret;
 		if (flags & RVM_COMMIT_CHECKED && findings->count)
 			return -EUCLEAN;
 	}

@@ -70,9 +70,12 @@ int rvm_tracking_open(struct rvm_region *region)
 	region->process->checked++;
 	/* Pairs with the barrier in the write hook: either it sees this, or we see its image. */
 	smp_mb();
-	xa_for_each(&segment->images, index, image)
-		if (list_empty(&image->hot))
-			list_add_tail(&image->hot, &segment->hot);
+	xa_for_each(&segment->images, index, image) {
+		if (!list_empty(&image->hot))
+			continue;
+		image->quiet = 0;
+		list_add_tail(&image->hot, &segment->hot);
+	}
 	return 0;
 }
 
@@ -93,8 +96,7 @@ bool rvm_tracking_owns(struct rvm_area *area)
 	return READ_ONCE(area->shared->open) && open_area(area->process) == area;
 }
 
-/* Tell the process whether its next transaction may begin, and end, without the kernel. */
-static void publish(struct rvm_process *process)
+void rvm_tracking_publish(struct rvm_process *process)
 {
 	struct rvm_area *area;
 
@@ -113,7 +115,7 @@ static void own(struct rvm_image *image, struct rvm_region *region)
 	image->cooling = false;
 	list_add_tail(&image->hot, &process->hot);
 	if (!process->hot_count++)
-		publish(process);
+		rvm_tracking_publish(process);
 }
 
 /* Nobody can store to it without a fault.  Who has waited longest gets it. */
@@ -224,7 +226,7 @@ int rvm_tracking_begin(struct rvm_log *log, u32 id, struct rvm_findings *finding
 		put_back(image, findings);
 		cond_resched();
 	}
-	publish(area->process);
+	rvm_tracking_publish(area->process);
 	ret = 0;
 out:
 	mutex_unlock(&log->commit_lock);
@@ -257,7 +259,7 @@ static bool take(struct rvm_image *image)
 	if (holder(image))
 		return false;
 	put_back(image, &image->owner->strays);
-	publish(image->owner);
+	rvm_tracking_publish(image->owner);
 	disown(image);
 	return true;
 }
@@ -318,9 +320,12 @@ static bool deadlocks(struct rvm_log *log, struct rvm_process *process, struct r
 	do {
 		more = false;
 		list_for_each_entry(wait, &log->waits, node) {
-			struct rvm_process *next = waits_for(wait);
+			struct rvm_process *next;
 
-			if (wait->process->reached != log->search || !next)
+			if (wait->process->reached != log->search)
+				continue;
+			next = waits_for(wait);
+			if (!next)
 				continue;
 			if (next == process)
 				return true;
@@ -331,23 +336,46 @@ static bool deadlocks(struct rvm_log *log, struct rvm_process *process, struct r
 	return false;
 }
 
-/* Until a transaction has ended, or for that long: false if it hasn't.  Drops commit_lock. */
-static bool wait_for_turn(struct rvm_log *log, struct rvm_wait *wait, long timeout)
+/*
+ * Until a transaction has ended, or for that long: how much of it is left, or none.
+ * Drops commit_lock meanwhile.
+ */
+static long wait_for_turn(struct rvm_log *log, struct rvm_wait *wait, long timeout)
 {
 	u64 turns = log->turns, began = rvm_trace_begin(trace_rvm_page_wait_enabled());
-	bool over;
+	long left;
 
 	wait->process->users++;
 	list_add_tail(&wait->node, &log->waits);
 	log->page_waits++;
 	mutex_unlock(&log->commit_lock);
-	over = wait_event_killable_timeout(log->turn, READ_ONCE(log->turns) != turns, timeout) > 0;
+	left = wait_event_killable_timeout(log->turn, READ_ONCE(log->turns) != turns, timeout);
 	trace_rvm_page_wait(wait->segment, wait->index, began);
 	mutex_lock(&log->commit_lock);
 	list_del(&wait->node);
 	rvm_process_put(wait->process);
-	mutex_unlock(&log->commit_lock);
-	return over;
+	return left;
+}
+
+/*
+ * A system call's store keeps the address space's lock: so it need not be told on the
+ * next try.  It may hold what the owner needs, however many others go on: then it
+ * must give up.  Under commit_lock.
+ */
+static vm_fault_t wait_here(struct rvm_log *log, struct rvm_wait *wait)
+{
+	long left = KERNEL_FAULT_WAIT;
+	struct rvm_process *owner;
+
+	do {
+		left = wait_for_turn(log, wait, left);
+		if (left <= 0)
+			return VM_FAULT_SIGBUS;
+		owner = waits_for(wait);
+		if (owner && deadlocks(log, wait->process, owner))
+			return VM_FAULT_SIGBUS;
+	} while (owner);
+	return 0;
 }
 
 vm_fault_t rvm_tracking_fault(struct rvm_region *region, struct vm_fault *vmf)
@@ -372,19 +400,19 @@ vm_fault_t rvm_tracking_fault(struct rvm_region *region, struct vm_fault *vmf)
 		ret = VM_FAULT_SIGBUS;
 	else if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		ret = VM_FAULT_RETRY;
+	else if (!(vmf->flags & FAULT_FLAG_USER) || !(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
+		ret = wait_here(log, &wait);
 	else
 		goto wait;
 	mutex_unlock(&log->commit_lock);
 	return ret;
 
 wait:
-	/* A system call's store keeps the lock: so it need not be told on the next try. */
-	if (!(vmf->flags & FAULT_FLAG_USER) || !(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
-		return wait_for_turn(log, &wait, KERNEL_FAULT_WAIT) ? 0 : VM_FAULT_SIGBUS;
 	/* With the lock dropped the mapping may go: the file keeps segment and log. */
 	file = get_file(vmf->vma->vm_file);
 	rvm_compat_release_fault_lock(vmf);
 	wait_for_turn(log, &wait, HZ);
+	mutex_unlock(&log->commit_lock);
 	fput(file);
 	return VM_FAULT_RETRY | VM_FAULT_MAJOR;
 }
@@ -455,7 +483,7 @@ bool rvm_tracking_end(struct rvm_area *area)
 	WRITE_ONCE(area->shared->open, 0);
 	cold = choose_cold(process);
 	cold |= choose_wanted(area->log, process);
-	publish(process);
+	rvm_tracking_publish(process);
 	wake_waits(area->log);
 	process->users += cold;
 	return cold;
@@ -510,7 +538,7 @@ void rvm_tracking_cool(struct rvm_log *log, struct rvm_process *process)
 		folio_put(folio);
 		mutex_lock(&log->commit_lock);
 	}
-	publish(process);
+	rvm_tracking_publish(process);
 	wake_waits(log);
 	rvm_process_put(process);
 }
@@ -539,6 +567,6 @@ void rvm_tracking_close(struct rvm_region *region)
 		copy_page(rvm_image_current(image), rvm_image_committed(image));
 		disown(image);
 	}
-	publish(process);
+	rvm_tracking_publish(process);
 	wake_waits(segment->log);
 }

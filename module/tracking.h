@@ -65,6 +65,9 @@ vm_fault_t rvm_tracking_store(struct rvm_region *region, struct rvm_image *image
 /* The image is about to be dropped: its page is clean, and write-protected. */
 void rvm_tracking_drop(struct rvm_image *image);
 
+/* Tell the process whether its next transaction may begin, and end, without the kernel. */
+void rvm_tracking_publish(struct rvm_process *process);
+
 /* Does what the process changes in tracked regions belong to the transaction in this area? */
 bool rvm_tracking_owns(struct rvm_area *area);
 
@@ -89,8 +92,8 @@ int rvm_tracking_begin(struct rvm_log *log, u32 id, struct rvm_findings *finding
 /*
  * Tell what was changed in checked regions of the area's process and is declared
  * neither by its n pieces, which are sorted, nor by entries of other areas.  `once`:
- * what is told is not told again.
+ * what is told is not told again.  -EINTR: the task is being killed.
  */
-void rvm_check(struct rvm_area *area, u32 n, bool once, struct rvm_findings *findings);
+int rvm_check(struct rvm_area *area, u32 n, bool once, struct rvm_findings *findings);
 
 #endif
