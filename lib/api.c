@@ -215,8 +215,7 @@ static void take_options(rvm_options_t *to, const rvm_options_t *from)
 	to->recovery_buf_len = at_least(from->recovery_buf_len, MIN_RECOVERY_BUF_LEN);
 	to->flush_buf_len = at_least(from->flush_buf_len, MIN_FLUSH_BUF_LEN);
 	to->max_read_len = from->max_read_len;
-	to->flags = from->flags & (RVM_ALL_OPTIMIZATIONS | RVM_MAP_PRIVATE | RVM_TRACK_MODES |
-				   RVM_TRACK_STRICT);
+	to->flags = from->flags & (RVM_ALL_OPTIMIZATIONS | RVM_MAP_PRIVATE | RVM_TRACKING_FLAGS);
 	if (to->flags & RVM_COALESCE_TRANS)
 		to->flags |= RVM_COALESCE_RANGES;
 }

@@ -28,13 +28,19 @@ static const struct {
 	{ "diff", RVM_TRACK_DIFF },
 	{ "check", RVM_TRACK_CHECK },
 	{ "strict", RVM_TRACK_STRICT },
+	{ "userfaultfd", RVM_TRACK_USERFAULTFD },
+	{ "userfaultfd-async", RVM_TRACK_USERFAULTFD_ASYNC },
 };
 
 #define WORDS	(sizeof(words) / sizeof(words[0]))
 
 bool rvm_tracking_flags_valid(rvm_length_t flags)
 {
-	return (flags & RVM_TRACK_MODES) <= RVM_TRACK_CHECK;
+	/* stores that are found later can't be refused at once */
+	rvm_length_t not_async = RVM_TRACK_USERFAULTFD | RVM_TRACK_STRICT;
+
+	return (flags & RVM_TRACK_MODES) <= RVM_TRACK_CHECK &&
+	       !(flags & RVM_TRACK_USERFAULTFD_ASYNC && flags & not_async);
 }
 
 /* Add the flag of a word: false if there is no such, or it is one too many. */
@@ -62,7 +68,7 @@ static bool parse(const char *text, rvm_length_t *flags)
 		if (!add_word(flags, text, length))
 			return false;
 		if (!text[length])
-			return *flags & RVM_TRACK_MODES;
+			return *flags & RVM_TRACK_MODES && rvm_tracking_flags_valid(*flags);
 		text += length + 1;
 	}
 }
@@ -77,12 +83,17 @@ rvm_return_t rvm_tracking_choose(rvm_length_t map_flags, rvm_length_t flags,
 	} else if (!(flags & RVM_TRACK_MODES) && text && *text) {
 		if (!parse(text, &flags)) {
 			fprintf(stderr,
-				"rvm: RVM_TRACKING is \"%s\"; it can be ranges, pages, diff or check, and \",strict\" after it\n",
+				"rvm: RVM_TRACKING is \"%s\"; it can be ranges, pages, diff or check, and after it \",strict\" and \",userfaultfd\", or \",userfaultfd-async\"\n",
 				text);
 			return RVM_EOPTIONS;
 		}
 	}
-	*tracking = (struct rvm_tracking){ .strict = flags & RVM_TRACK_STRICT };
+	*tracking = (struct rvm_tracking){
+		.strict = flags & RVM_TRACK_STRICT,
+		.mechanism = flags & RVM_TRACK_USERFAULTFD ? RVM_TRACKING_USERFAULTFD :
+			     flags & RVM_TRACK_USERFAULTFD_ASYNC ? RVM_TRACKING_USERFAULTFD_ASYNC :
+			     RVM_TRACKING_MPROTECT,
+	};
 	switch (flags & RVM_TRACK_MODES) {
 	case RVM_TRACK_PAGES:
 		tracking->mode = RVM_TRACKING_PAGES;

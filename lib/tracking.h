@@ -17,8 +17,16 @@ enum rvm_tracking_mode {
 	RVM_TRACKING_DIFF,
 };
 
+/* How the user engine notices stores; the kernel engine has hooks of its own. */
+enum rvm_tracking_mechanism {
+	RVM_TRACKING_MPROTECT,
+	RVM_TRACKING_USERFAULTFD,
+	RVM_TRACKING_USERFAULTFD_ASYNC,
+};
+
 struct rvm_tracking {
 	enum rvm_tracking_mode mode;
+	enum rvm_tracking_mechanism mechanism;
 	bool strict;
 };
 
@@ -33,6 +41,9 @@ static inline bool rvm_tracked(const struct rvm_tracking *tracking)
  */
 rvm_return_t rvm_tracking_choose(rvm_length_t map_flags, rvm_length_t flags,
 				 struct rvm_tracking *tracking);
+
+#define RVM_TRACKING_FLAGS	(RVM_TRACK_MODES | RVM_TRACK_STRICT | RVM_TRACK_USERFAULTFD | \
+				 RVM_TRACK_USERFAULTFD_ASYNC)
 
 bool rvm_tracking_flags_valid(rvm_length_t flags);
 

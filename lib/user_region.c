@@ -150,8 +150,7 @@ static char *reserve_beside(size_t length, char *target)
 	return free;
 }
 
-/* Memory that shows the segment; at `beside` if that is not NULL. */
-static char *map_private(const struct rvm_map_request *request, int fd, char *beside)
+char *user_map_private(const struct rvm_map_request *request, int fd, char *beside)
 {
 	char *p = MAP_FAILED;
 
@@ -199,7 +198,7 @@ static int fill(struct user_log *log, const struct rvm_map_request *request, int
 		if (beside == MAP_FAILED)
 			return -errno;
 	}
-	p = request->private_map ? map_private(request, fd, beside) :
+	p = request->private_map ? user_map_private(request, fd, beside) :
 				   map_copy(request, fd, beside, log->options.max_read);
 	if (p == MAP_FAILED) {
 		error = -errno;
@@ -246,7 +245,7 @@ rvm_return_t user_map(struct rvm_log *base, const struct rvm_map_request *reques
 	r->shift = request->offset - (uintptr_t)r->base.address;
 	r->base.address_given = request->address;
 	r->base.tracking = request->tracking;
-	error = user_tracking_open(log, r);
+	error = user_tracking_open(log, r, request);
 	if (error)
 		goto no_tracking;
 	__atomic_fetch_add(&log->tracks, !!r->track, __ATOMIC_RELAXED);

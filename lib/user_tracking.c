@@ -1,51 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-/* Tracked and checked regions, by page protection. */
+/* Tracked and checked regions: which pages are hot, and what was changed in them. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/diff.h"
+#include "lib/user_track.h"
 #include "lib/user_tracking.h"
 
 #define QUIET		2u		/* so many commits must leave a page alone */
 #define HOT_MAX		512u		/* pages of a region that stay hot */
 
-struct page {
-	bool hot;		/* writable, and it has an image */
-	bool changed;		/* by the transaction that is being committed */
-	bool told;		/* a check has told of it: what it was then is in `told` */
-	u8 quiet;		/* so many commits have left it alone */
-};
-
-/* By page: images, what was told, and the pages themselves; in memory of its own. */
-struct user_track {
-	struct user_track *next;
-	const struct user_log *log;
-	struct user_region *region;
-	char *start;
-	u64 pages;
-	bool tracked;		/* else checked */
-	struct page *page;
-	u32 *hot;		/* their numbers */
-	u64 hot_count;
-	char *images, *told;
-	size_t size;		/* of all that memory */
-};
-
 /* The lock, and under it: */
 static struct user_lock lock;
 static struct user_track *tracks;
 static const struct user_log *transaction_open;	/* its log, or NULL: one of tracked regions */
-static struct sigaction previous;	/* what was there before our handler */
 static pid_t owner;			/* a forked child has copies of the regions */
-
-static void fault_handler(int signal, siginfo_t *info, void *context);
 
 /* --- pages --------------------------------------------------------------- */
 
@@ -74,172 +49,178 @@ static bool page_changed(const struct user_track *track, u64 number)
 	return rvm_diff_first(image_of(track, number), page_at(track, number), 0, length) < length;
 }
 
-static bool protect(const struct user_track *track, u64 number, u64 pages, bool on)
+static bool protect(const struct user_track *track, u64 number, bool on)
 {
-	return !mprotect(page_at(track, number), pages * USER_PAGE,
-			 on ? PROT_READ : PROT_READ | PROT_WRITE);
+	return track->mechanism->protect(track, number, 1, on);
 }
 
+static void add_hot(struct user_track *track, u64 number)
+{
+	struct user_page *page = &track->page[number];
+
+	track->hot[track->hot_count++] = number;
+	page->hot = true;
+	page->told = false;
+	page->quiet = 0;
+}
+
+/* Before the first store to the page, if there isn't an image of it. */
 static bool heat(struct user_track *track, u64 number)
 {
-	struct page *page = &track->page[number];
-
-	if (!page->hot) {
+	if (!track->page[number].hot) {
 		memcpy(image_of(track, number), page_at(track, number), USER_PAGE);
-		track->hot[track->hot_count++] = number;
-		page->hot = true;
-		page->told = false;
+		add_hot(track, number);
 	}
-	page->quiet = 0;
-	return protect(track, number, 1, false);
+	track->page[number].quiet = 0;
+	return protect(track, number, false);
 }
 
-/* False: it is not to be written now, or can't be made so. */
-static bool admit(const char *address)
+void user_track_stored(struct user_track *track, u64 number, u64 pages)
 {
-	struct user_track *track;
-	bool done = false;
-
-	user_lock(&lock);
-	for (track = tracks; track; track = track->next) {
-		u64 offset = address - track->start;
-
-		if (offset / USER_PAGE < track->pages) {
-			done = (transaction_open == track->log || !track->tracked) &&
-			       heat(track, offset / USER_PAGE);
-			break;
-		}
-	}
-	user_unlock(&lock);
-	return done;
+	for (; pages; pages--, number++)
+		if (!track->page[number].hot)
+			add_hot(track, number);
 }
 
-/* --- the signal ---------------------------------------------------------- */
+static void find_hot(struct user_track *track)
+{
+	if (track->mechanism->find)
+		track->mechanism->find(track);
+}
 
-/* A child's copy of a region is ordinary memory.  Its lock may be held for ever. */
-static bool admit_in_child(const char *address)
+static struct user_track *track_at(const char *address)
 {
 	struct user_track *track;
 
 	for (track = tracks; track; track = track->next)
 		if ((u64)(address - track->start) / USER_PAGE < track->pages)
-			return protect(track, 0, track->pages, false);
-	return false;
+			break;
+	return track;
 }
 
-/* As if ours were not there. */
-static void pass_on(int signal, siginfo_t *info, void *context)
+/* A child's copy of a region is ordinary memory.  Its lock may be held for ever. */
+static enum user_fault fault_in_child(const struct user_track *track)
 {
-	sigset_t mask = previous.sa_mask, old;
-
-	if (!(previous.sa_flags & SA_SIGINFO) &&
-	    (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)) {
-		/* the store is tried again, and now ends the process */
-		sigaction(signal, &previous, NULL);
-		if (info->si_code <= 0)
-			raise(signal);
-		return;
-	}
-	if (!(previous.sa_flags & SA_NODEFER))
-		sigaddset(&mask, signal);
-	pthread_sigmask(SIG_BLOCK, &mask, &old);
-	if (previous.sa_flags & SA_SIGINFO)
-		previous.sa_sigaction(signal, info, context);
-	else
-		previous.sa_handler(signal);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return track->mechanism->inherited &&
+	       track->mechanism->protect(track, 0, track->pages, false) ?
+	       USER_FAULT_ADMITTED : USER_FAULT_FOREIGN;
 }
 
-static void fault_handler(int signal, siginfo_t *info, void *context)
+static enum user_fault fault(struct user_track *track, const char *address)
 {
-	char *address = info->si_addr;
-	int error = errno;
-	bool done = false;
-
-	if (info->si_code == SEGV_ACCERR)
-		done = getpid() == owner ? admit(address) : admit_in_child(address);
-	errno = error;
-	if (!done)
-		pass_on(signal, info, context);
+	if (track->tracked && transaction_open != track->log)
+		return USER_FAULT_DENIED;
+	return heat(track, (address - track->start) / USER_PAGE) ? USER_FAULT_ADMITTED :
+								   USER_FAULT_DENIED;
 }
 
-static bool is_ours(const struct sigaction *action)
+enum user_fault user_track_fault(int signal, int code, char *address)
 {
-	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == fault_handler;
-}
+	enum user_fault answer = USER_FAULT_FOREIGN;
+	bool child = getpid() != owner;
+	struct user_track *track;
 
-static int install(void)
-{
-	struct sigaction ours = {
-		.sa_sigaction = fault_handler,
-		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK,
-	}, now;
-
-	if (sigaction(SIGSEGV, NULL, &now))
-		return -errno;
-	if (is_ours(&now))
-		return 0;
-	previous = now;
-	return sigaction(SIGSEGV, &ours, NULL) ? -errno : 0;
-}
-
-/* Unless the application has put its own in front, which may call ours. */
-static void uninstall(void)
-{
-	struct sigaction now;
-
-	if (!sigaction(SIGSEGV, NULL, &now) && is_ours(&now))
-		sigaction(SIGSEGV, &previous, NULL);
+	if (!child)
+		user_lock(&lock);
+	track = track_at(address);
+	if (track && track->mechanism->signal == signal && track->mechanism->code == code)
+		answer = child ? fault_in_child(track) : fault(track, address);
+	if (!child)
+		user_unlock(&lock);
+	return answer;
 }
 
 /* --- regions ------------------------------------------------------------- */
 
-static struct user_track *track_new(const struct user_log *log, struct user_region *region)
+static const struct user_mechanism *mechanism_of(const struct rvm_tracking *tracking)
 {
-	bool tracked = rvm_tracked(&region->base.tracking);
-	u64 pages = rvm_whole_pages(region->base.length) / USER_PAGE;
-	u64 contents = pages * USER_PAGE;
+	switch (tracking->mechanism) {
+	case RVM_TRACKING_USERFAULTFD:
+		return &user_userfaultfd;
+	case RVM_TRACKING_USERFAULTFD_ASYNC:
+		return &user_userfaultfd_async;
+	default:
+		return &user_mprotect;
+	}
+}
+
+static void *map_memory(u64 size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/*
+ * Images of all pages, where a page can be stored to before there is one: the file
+ * shows what was committed before, and commits are copied into it.  This is safe for
+ * what makes private mappings safe (user_region.c): what truncation writes
+ * was copied here when it was committed.
+ */
+static char *map_images(const struct user_track *track, const struct rvm_map_request *request)
+{
+	char *images;
+
+	if (!track->mechanism->find || (request->no_copy && !track->shows_file))
+		return map_memory(track->pages * USER_PAGE);
+	images = user_map_private(request, track->region->segment->fd, NULL);
+	return images == MAP_FAILED ? NULL : images;
+}
+
+static void track_free(struct user_track *track)
+{
+	if (track->images)
+		munmap(track->images, track->pages * USER_PAGE);
+	if (track->told)
+		munmap(track->told, track->pages * USER_PAGE);
+	if (track->hot)
+		munmap(track->hot, track->pages * (sizeof(*track->hot) + sizeof(*track->page)));
+	free(track);
+}
+
+static struct user_track *track_new(const struct user_log *log, struct user_region *region,
+				    const struct rvm_map_request *request)
+{
 	struct user_track *track = calloc(1, sizeof(*track));
-	char *memory;
+	int error;
 
 	if (!track)
 		return NULL;
-	track->size = contents * (tracked ? 1 : 2) +
-		      pages * (sizeof(*track->page) + sizeof(*track->hot));
-	memory = mmap(NULL, track->size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED) {
-		free(track);
-		return NULL;
-	}
-	track->images = memory;
-	track->told = tracked ? NULL : memory + contents;
-	memory += contents * (tracked ? 1 : 2);
-	track->hot = (u32 *)memory;
-	track->page = (struct page *)(memory + pages * sizeof(*track->hot));
 	track->log = log;
 	track->region = region;
+	track->mechanism = mechanism_of(&region->base.tracking);
 	track->start = region->base.address;
-	track->pages = pages;
-	track->tracked = tracked;
-	return track;
+	track->pages = rvm_whole_pages(region->base.length) / USER_PAGE;
+	track->tracked = rvm_tracked(&region->base.tracking);
+	track->shows_file = request->private_map;
+	track->hot = map_memory(track->pages * (sizeof(*track->hot) + sizeof(*track->page)));
+	if (!track->tracked)
+		track->told = map_memory(track->pages * USER_PAGE);
+	track->images = map_images(track, request);
+	if (track->hot && track->images && (track->told || track->tracked)) {
+		track->page = (struct user_page *)(track->hot + track->pages);
+		return track;
+	}
+	error = errno;
+	track_free(track);
+	errno = error;
+	return NULL;
 }
 
-int user_tracking_open(const struct user_log *log, struct user_region *region)
+int user_tracking_open(const struct user_log *log, struct user_region *region,
+		       const struct rvm_map_request *request)
 {
 	struct user_track *track;
-	int error = 0;
+	int error;
 
 	if (region->base.tracking.mode == RVM_TRACKING_RANGES)
 		return 0;
-	track = track_new(log, region);
+	track = track_new(log, region, request);
 	if (!track)
-		return -ENOMEM;
+		return -errno;
 	user_lock(&lock);
-	if (!tracks)
-		error = install();
-	if (!error && !protect(track, 0, track->pages, true))
-		error = -errno;
+	error = track->mechanism->open(track);
 	if (!error) {
 		owner = getpid();
 		track->next = tracks;
@@ -247,10 +228,8 @@ int user_tracking_open(const struct user_log *log, struct user_region *region)
 		region->track = track;
 	}
 	user_unlock(&lock);
-	if (error) {
-		munmap(track->images, track->size);
-		free(track);
-	}
+	if (error)
+		track_free(track);
 	return error;
 }
 
@@ -264,12 +243,9 @@ void user_tracking_close(struct user_region *region)
 	for (link = &tracks; *link != track; link = &(*link)->next)
 		;
 	*link = track->next;
-	protect(track, 0, track->pages, false);
-	if (!tracks)
-		uninstall();
+	track->mechanism->close(track);
 	user_unlock(&lock);
-	munmap(track->images, track->size);
-	free(track);
+	track_free(track);
 	region->track = NULL;
 }
 
@@ -316,9 +292,13 @@ rvm_return_t user_tracking_begin(const struct user_log *log)
 	rvm_return_t code;
 
 	user_lock(&lock);
-	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; tracks_for(track, log) && i < track->hot_count; i++)
+	for (track = tracks; track; track = track->next) {
+		if (!tracks_for(track, log))
+			continue;
+		find_hot(track);
+		for (u64 i = 0; i < track->hot_count; i++)
 			put_back(track, track->hot[i], &findings);
+	}
 	user_unlock(&lock);
 	code = rvm_tracking_report(RVM_FOUND_STRAY, findings.found, findings.count);
 	if (code)
@@ -336,6 +316,9 @@ rvm_return_t user_tracking_prepare(struct user_region *region, char *address, u6
 	u64 last = (address + length - 1 - track->start) / USER_PAGE;
 	bool done = true;
 
+	/* what notices stores afterwards lets system calls' through, too */
+	if (track->mechanism->find)
+		return RVM_SUCCESS;
 	user_lock(&lock);
 	for (; done && first <= last; first++)
 		if (!track->page[first].hot)
@@ -463,6 +446,7 @@ static void check(struct user_log *log, struct findings *findings)
 
 		if (track->tracked || track->log != log)
 			continue;
+		find_hot(track);
 		for (u64 i = 0; i < track->hot_count; i++)
 			check_page(track, track->hot[i], log, findings);
 		if (findings->count > before && !rvm_tracking_refuses())
@@ -484,9 +468,13 @@ rvm_return_t user_tracking_collect(struct user_transaction *t)
 	if (code)
 		return code;
 	user_lock(&lock);
-	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; tracks_for(track, t->log) && done && i < track->hot_count; i++)
+	for (track = tracks; track; track = track->next) {
+		if (!tracks_for(track, t->log))
+			continue;
+		find_hot(track);
+		for (u64 i = 0; done && i < track->hot_count; i++)
 			done = collect_page(track, track->hot[i], t);
+	}
 	user_unlock(&lock);
 	return done ? RVM_SUCCESS : RVM_ENO_MEMORY;
 }
@@ -503,7 +491,7 @@ static void copy_to_images(struct user_track *track, const char *address, const 
 
 		if (n > length)
 			n = length;
-		if (track->page[number].hot)
+		if (track->page[number].hot || track->mechanism->find)
 			memcpy(track->images + offset, data, n);
 		offset += n;
 		data += n;
@@ -540,20 +528,24 @@ void user_tracking_undo(const struct user_log *log)
 	struct user_track *track;
 
 	user_lock(&lock);
-	for (track = tracks; track; track = track->next)
-		for (u64 i = 0; tracks_for(track, log) && i < track->hot_count; i++)
+	for (track = tracks; track; track = track->next) {
+		if (!tracks_for(track, log))
+			continue;
+		find_hot(track);
+		for (u64 i = 0; i < track->hot_count; i++)
 			memcpy(page_at(track, track->hot[i]), image_of(track, track->hot[i]),
 			       page_length(track, track->hot[i]));
+	}
 	user_unlock(&lock);
 }
 
 /* False: it was stored to at the last moment, and stays hot. */
 static bool cool(struct user_track *track, u64 number)
 {
-	if (page_changed(track, number) || !protect(track, number, 1, true))
+	if (page_changed(track, number) || !protect(track, number, true))
 		return false;
 	if (page_changed(track, number)) {
-		protect(track, number, 1, false);
+		protect(track, number, false);
 		return false;
 	}
 	track->page[number].hot = false;
@@ -569,7 +561,7 @@ static void end_track(struct user_track *track)
 	/* The oldest come first. */
 	for (u64 i = 0; i < track->hot_count; i++) {
 		u64 number = track->hot[i];
-		struct page *page = &track->page[number];
+		struct user_page *page = &track->page[number];
 		bool cold;
 
 		page->quiet = page->changed ? 0 : page->quiet + 1;

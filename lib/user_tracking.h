@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
  * Tracking in the user engine: tracked and checked regions are write-protected,
- * and a handler of SIGSEGV lets the first store to each page through, after it
- * has copied the page: its image, what is committed of it.  Such pages are hot,
- * until two commits in a row find them unchanged, or more than 512 are; strict
- * regions keep none.  Comparing a hot page costs a tenth of what the signal does.
+ * and the first store to each page is noticed, at once by a signal or later by
+ * asking the kernel (user_track.h).  Of such a page there is an image, what is
+ * committed of it: the signal's handler copies the page, else it comes from the
+ * segment's file.  Such pages are hot, until two commits in a row find them unchanged,
+ * or more than 512 are; strict regions keep none.  Comparing a hot page costs a
+ * tenth of what the signal does.
  *
  * Pages and images change under one lock, which comes after all others; the
  * handler takes it.  So nothing stores to a region while it holds it, but to pages
- * that are hot.
+ * that are hot, or whose stores get no signal.
  */
 #ifndef RVM_LIB_USER_TRACKING_H
 #define RVM_LIB_USER_TRACKING_H
@@ -16,7 +18,8 @@
 #include "lib/user.h"
 
 /* A mapped region begins and ends to be tracked or checked: 0 or -errno. */
-int user_tracking_open(const struct user_log *log, struct user_region *region);
+int user_tracking_open(const struct user_log *log, struct user_region *region,
+		       const struct rvm_map_request *request);
 /* Its memory is protected no longer. */
 void user_tracking_close(struct user_region *region);
 

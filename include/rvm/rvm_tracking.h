@@ -28,17 +28,38 @@
  *   for the other, one gets SIGBUS (a system call EFAULT);
  * - with the kernel engine all regions of a segment are tracked, or none
  *   (RVM_EIO, errno EBUSY);
- * - with the user engine stores are found by mprotect(2) and a handler of SIGSEGV.
- *   A system call that stores to a protected page gets EFAULT, unless rvm_set_range
- *   was called for that memory in the transaction.  A handler that the application
- *   installed before rvm_map gets all other signals; one that it installs later
- *   must pass on to the one before it what is not its own.  A signal handler must not store to a
- *   tracked region.  Each page that is stored to may take a mapping of its own: a
- *   process can have 65,530 (vm.max_map_count).  Checked regions are protected, too.
- *   Regions in a forked child are ordinary memory.
+ * - with the user engine stores are noticed by one of three mechanisms, see below.
+ *
+ * The user engine protects the pages of tracked regions, and of checked ones, by
+ *
+ * - mprotect(2), if nothing else is asked for.  The first store to a page gets SIGSEGV,
+ *   which a handler of the library takes.  Each page that is stored to may take a mapping of its
+ *   own: a process can have 65,530 (vm.max_map_count);
+ * - userfaultfd(2), RVM_TRACK_USERFAULTFD.  The store gets SIGBUS, and the same
+ *   is done about it; it takes no mappings.  Not with RVM_MAP_PRIVATE (RVM_EIO, errno
+ *   EINVAL).  The whole region is in memory from rvm_map on;
+ * - userfaultfd(2), asynchronously, RVM_TRACK_USERFAULTFD_ASYNC, from Linux 6.7 on.
+ *   Stores get no signal: the pages are found later, by PAGEMAP_SCAN, which looks at the
+ *   whole region when a transaction begins and when it ends.  System calls can store
+ *   anywhere.  A store outside of any transaction is never a signal, but always reported by the
+ *   next rvm_begin_transaction; so it can't be strict (RVM_EOPTIONS).  The copies are
+ *   private mappings of the segment, which nobody must make shorter meanwhile.
+ *
+ * Of the first two holds: a system call that stores to a protected page gets EFAULT, unless
+ * rvm_set_range was called for that memory in the transaction.  A handler of the signal that
+ * the application installed before rvm_map gets all that are for no region; one that it
+ * installs later must pass on to the one before it what is not its own.  No thread
+ * may block the signal.  A signal handler must not store to such a region.  A store
+ * outside of any transaction is SIGSEGV under both.
+ *
+ * Neither userfaultfd needs a privilege.  Where it can't be had, rvm_map says so on stderr and
+ * gives RVM_EIO: errno is what the system call said (ENOSYS, EPERM, EMFILE...), or
+ * EOPNOTSUPP if this kernel's can't do it.  Under all three regions in a forked child are
+ * ordinary memory.  The kernel engine notices stores by itself, and has no use for these flags.
  *
  * The environment variable RVM_TRACKING gives the mode to programs that don't
- * choose one, and may go on with strict: RVM_TRACKING=diff,strict
+ * choose one, and may go on with words for these flags: RVM_TRACKING=diff,strict or
+ * RVM_TRACKING=diff,userfaultfd-async
  *
  * check is for tests: run a program with RVM_TRACKING=check RVM_CHECK=abort.
  */
@@ -64,6 +85,10 @@ extern "C" {
 
 /* With pages and diff: no hot pages. */
 #define RVM_TRACK_STRICT	0x800
+
+/* How the user engine notices stores, one of these or mprotect; for the mode beside it. */
+#define RVM_TRACK_USERFAULTFD		0x1000
+#define RVM_TRACK_USERFAULTFD_ASYNC	0x2000
 
 /*
  * A commit found undeclared changes, or a begin a store outside of any transaction,

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "kselftest_harness.h"
 
@@ -250,6 +251,17 @@ static bool UNUSED make_file(const char *path, unsigned long length, int value)
 		length -= n;
 	}
 	return !close(fd) && ok;
+}
+
+/* The kernel is that version or a later one. */
+static bool UNUSED linux_is(unsigned int major, unsigned int minor)
+{
+	unsigned int is_major = 0, is_minor = 0;
+	struct utsname name;
+
+	uname(&name);
+	sscanf(name.release, "%u.%u", &is_major, &is_minor);
+	return is_major > major || (is_major == major && is_minor >= minor);
 }
 
 static long UNUSED file_size(const char *path)

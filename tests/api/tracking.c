@@ -113,21 +113,43 @@ FIXTURE_VARIANT_ADD(tracked, diff_strict) { RVM_TRACK_DIFF | RVM_TRACK_STRICT };
 FIXTURE_VARIANT_ADD(tracked, pages_strict) { RVM_TRACK_PAGES | RVM_TRACK_STRICT };
 FIXTURE_VARIANT_ADD(tracked, diff_optimized) { RVM_TRACK_DIFF | RVM_ALL_OPTIMIZATIONS };
 FIXTURE_VARIANT_ADD(tracked, diff_private) { RVM_TRACK_DIFF | RVM_MAP_PRIVATE };
+FIXTURE_VARIANT_ADD(tracked, diff_userfaultfd) { RVM_TRACK_DIFF | RVM_TRACK_USERFAULTFD };
+FIXTURE_VARIANT_ADD(tracked, pages_strict_userfaultfd) {
+	RVM_TRACK_PAGES | RVM_TRACK_STRICT | RVM_TRACK_USERFAULTFD
+};
+FIXTURE_VARIANT_ADD(tracked, diff_async) { RVM_TRACK_DIFF | RVM_TRACK_USERFAULTFD_ASYNC };
+FIXTURE_VARIANT_ADD(tracked, pages_async) { RVM_TRACK_PAGES | RVM_TRACK_USERFAULTFD_ASYNC };
+FIXTURE_VARIANT_ADD(tracked, diff_private_async) {
+	RVM_TRACK_DIFF | RVM_TRACK_USERFAULTFD_ASYNC | RVM_MAP_PRIVATE
+};
 
 static rvm_length_t flags;
+
+#define STRICT	(flags & RVM_TRACK_STRICT)
+/* Stores are only noticed later. */
+#define LATE	(flags & RVM_TRACK_USERFAULTFD_ASYNC)
+
+static bool user_engine(void)
+{
+	const char *name = getenv("RVM_ENGINE");
+
+	return name ? !strcmp(name, "user") : access("/dev/rvm", F_OK);
+}
 
 FIXTURE_SETUP(tracked)
 {
 	make_files(_metadata, &self->f);
 	flags = variant->flags;
+	if (flags & (RVM_TRACK_USERFAULTFD | RVM_TRACK_USERFAULTFD_ASYNC) && !user_engine())
+		SKIP(return, "the kernel engine's hooks are all that it has");
+	if (LATE && !linux_is(6, 7))
+		SKIP(return, "Linux before 6.7: tests/api/user_tracking.c has what happens then");
 }
 
 FIXTURE_TEARDOWN(tracked)
 {
 	remove_files(&self->f);
 }
-
-#define STRICT	(flags & RVM_TRACK_STRICT)
 
 /* Nothing is declared; and it dies with a transaction open. */
 static void change_and_die(CHILD_ARGS)
@@ -224,8 +246,10 @@ static void stores_outside(CHILD_ARGS)
 
 	catch_faults();
 	begin_all(_metadata, f, flags);
-	ASSERT_EQ(SIGSEGV, store(memory + 3 * PAGE + 5, 1));
-	ASSERT_EQ(memory + 3 * PAGE + 5, fault_address);
+	if (!LATE) {
+		ASSERT_EQ(SIGSEGV, store(memory + 3 * PAGE + 5, 1));
+		ASSERT_EQ(memory + 3 * PAGE + 5, fault_address);
+	}
 	tid = begin(_metadata);
 	ASSERT_EQ(0, store(memory + 10, 1));
 	OK(rvm_end_transaction(&tid, no_flush));
@@ -257,7 +281,11 @@ static void stores_outside(CHILD_ARGS)
 	OK(rvm_end_transaction(&tid, no_flush));
 	tid = begin(_metadata);
 	OK(rvm_end_transaction(&tid, no_flush));
-	ASSERT_EQ(SIGSEGV, store(memory + 13, 2));
+	ASSERT_EQ(LATE ? 0 : SIGSEGV, store(memory + 13, 2));
+	if (LATE) {
+		CODE(RVM_EUNDECLARED, rvm_begin_transaction(&tid, restore));
+		ASSERT_EQ(1, memory[13]);
+	}
 	OK(rvm_terminate());
 }
 
@@ -271,8 +299,15 @@ TEST_F(tracked, store_outside_of_a_transaction)
 /* The signal ends a process that has no handler. */
 static void stores_outside_and_dies(CHILD_ARGS)
 {
+	rvm_tid_t tid;
+
 	begin_all(_metadata, f, flags);
 	memory[5] = 1;
+	if (LATE) {
+		OK(rvm_set_check("abort"));
+		rvm_init_tid(&tid);
+		rvm_begin_transaction(&tid, restore);
+	}
 	_exit(0);
 }
 
@@ -296,7 +331,7 @@ TEST_F(tracked, fatal)
 	int status = in_child(_metadata, f, stores_outside_and_dies);
 
 	ASSERT_TRUE(WIFSIGNALED(status));
-	ASSERT_EQ(SIGSEGV, WTERMSIG(status));
+	ASSERT_EQ(LATE ? SIGABRT : SIGSEGV, WTERMSIG(status));
 	status = in_child(_metadata, f, aborts_on_stray);
 	ASSERT_TRUE(WIFSIGNALED(status));
 	ASSERT_EQ(STRICT ? SIGSEGV : SIGABRT, WTERMSIG(status));
@@ -554,10 +589,12 @@ static void two_logs(CHILD_ARGS)
 
 	tid = begin(_metadata);
 	other.vmaddr[0] = 1;
-	ASSERT_EQ(SIGSEGV, store(memory, 1));
+	ASSERT_EQ(LATE ? 0 : SIGSEGV, store(memory, 1));
 	OK(rvm_end_transaction(&tid, flush));
 	OK(rvm_use_log(NULL));
 	tid = begin(_metadata);
+	ASSERT_EQ(!!LATE, reported(_metadata));
+	ASSERT_EQ(0, memory[0]);
 	memory[1] = 2;
 	/* hot: put back by that log's next */
 	ASSERT_EQ(STRICT ? SIGSEGV : 0, store(other.vmaddr + 1, 9));
@@ -565,7 +602,7 @@ static void two_logs(CHILD_ARGS)
 	OK(rvm_use_log(second));
 	tid = begin(_metadata);
 	ASSERT_EQ(0, other.vmaddr[1]);
-	ASSERT_EQ(STRICT ? 0 : 1, reported(_metadata));
+	ASSERT_EQ((STRICT ? 0 : 1) + !!LATE, reported(_metadata));
 	OK(rvm_abort_transaction(&tid));
 	ASSERT_EQ(1, other.vmaddr[0]);
 	OK(rvm_use_log(NULL));
@@ -879,6 +916,7 @@ static void chooses(CHILD_ARGS)
 {
 	static const char *const bad[] = {
 		"paged", "diff,diff", "diff,pages", "strict", "diff,", ",diff", "diff strict", "DIFF",
+		"userfaultfd", "diff,userfaultfd,userfaultfd-async", "diff,strict,userfaultfd-async",
 	};
 	rvm_options_t options;
 	unsigned int i;
@@ -896,11 +934,25 @@ static void chooses(CHILD_ARGS)
 	}
 	options.flags = 0x500;
 	CODE(RVM_EOPTIONS, rvm_map(&region, &options));
+	options.flags = RVM_TRACK_DIFF | RVM_TRACK_USERFAULTFD | RVM_TRACK_USERFAULTFD_ASYNC;
+	CODE(RVM_EOPTIONS, rvm_map(&region, &options));
+	options.flags = RVM_TRACK_DIFF | RVM_TRACK_STRICT | RVM_TRACK_USERFAULTFD_ASYNC;
+	CODE(RVM_EOPTIONS, rvm_map(&region, &options));
 	CODE(RVM_EOPTIONS, rvm_set_check(NULL));
 	CODE(RVM_EOPTIONS, rvm_set_check("Fail"));
 
 	/* the environment, where the program says nothing */
 	setenv("RVM_TRACKING", "diff,strict", 1);
+	OK(rvm_map(&region, NULL));
+	memory = region.vmaddr;
+	tid = begin(_metadata);
+	memory[0] = 1;
+	OK(rvm_abort_transaction(&tid));
+	ASSERT_EQ(0, memory[0]);
+	OK(rvm_unmap(&region));
+	/* with a mechanism, which the kernel engine has no use for */
+	setenv("RVM_TRACKING", "userfaultfd,diff", 1);
+	region.vmaddr = NULL;
 	OK(rvm_map(&region, NULL));
 	memory = region.vmaddr;
 	tid = begin(_metadata);
