@@ -11,7 +11,7 @@
 
 #include "lib/user_track.h"
 
-/* Under the tracking's lock; handlers read `previous` without, for it is written before they are installed. */
+/* Under the tracking's lock.  Handlers read `previous` without: it is written before they are there. */
 static struct handled {
 	u64 users;
 	struct sigaction previous;	/* what was there before our handler */
@@ -111,7 +111,7 @@ int user_fault_open(int signal)
 	if (!h->users) {
 		if (sigaction(signal, NULL, &now))
 			return -errno;
-		/* one that came in front and stayed calls ours already, and must not be called by it */
+		/* one that came in front and stayed calls ours: then ours must not call it */
 		if (!is_ours(&now) &&
 		    !(has_function(&h->front) && h->front.sa_handler == now.sa_handler)) {
 			h->previous = now;

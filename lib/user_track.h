@@ -27,7 +27,7 @@ struct user_track {
 	struct user_page *page;
 	u32 *hot;		/* their numbers */
 	u64 hot_count;
-	char *images;		/* what is committed of hot pages; of all where the mechanism has find() */
+	char *images;		/* committed: of hot pages, or of all if the mechanism has find() */
 	char *told;
 };
 

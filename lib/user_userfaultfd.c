@@ -54,9 +54,9 @@ static int open_userfaultfd(u64 feature)
 	}
 	if (!ioctl(fd, UFFDIO_API, &api))
 		return fd;
-	user_complain(feature == UFFD_FEATURE_WP_ASYNC ?
-		      "this kernel's userfaultfd has no asynchronous write protection, which came with Linux 6.7" :
-		      "this kernel's userfaultfd can't write-protect");
+	user_complain("this kernel's userfaultfd can't %s", feature == UFFD_FEATURE_WP_ASYNC ?
+		      "write-protect asynchronously, which came with Linux 6.7" :
+		      "write-protect and send signals");
 	close(fd);
 	return -EOPNOTSUPP;
 }

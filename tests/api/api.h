@@ -256,11 +256,11 @@ static bool UNUSED make_file(const char *path, unsigned long length, int value)
 /* The kernel is that version or a later one. */
 static bool UNUSED linux_is(unsigned int major, unsigned int minor)
 {
-	unsigned int is_major = 0, is_minor = 0;
+	unsigned int is_major, is_minor;
 	struct utsname name;
 
-	uname(&name);
-	sscanf(name.release, "%u.%u", &is_major, &is_minor);
+	if (uname(&name) || sscanf(name.release, "%u.%u", &is_major, &is_minor) != 2)
+		return false;
 	return is_major > major || (is_major == major && is_minor >= minor);
 }
 

@@ -117,6 +117,7 @@ FIXTURE_VARIANT_ADD(tracked, diff_userfaultfd) { RVM_TRACK_DIFF | RVM_TRACK_USER
 FIXTURE_VARIANT_ADD(tracked, pages_strict_userfaultfd) {
 	RVM_TRACK_PAGES | RVM_TRACK_STRICT | RVM_TRACK_USERFAULTFD
 };
+
 FIXTURE_VARIANT_ADD(tracked, diff_async) { RVM_TRACK_DIFF | RVM_TRACK_USERFAULTFD_ASYNC };
 FIXTURE_VARIANT_ADD(tracked, pages_async) { RVM_TRACK_PAGES | RVM_TRACK_USERFAULTFD_ASYNC };
 FIXTURE_VARIANT_ADD(tracked, diff_private_async) {
@@ -128,6 +129,14 @@ static rvm_length_t flags;
 #define STRICT	(flags & RVM_TRACK_STRICT)
 /* Stores are only noticed later. */
 #define LATE	(flags & RVM_TRACK_USERFAULTFD_ASYNC)
+
+/* Why the tests of this variant can't be run, or NULL. */
+static const char *not_here;
+
+#define HERE_ONLY() do {							\
+	if (not_here)							\
+		SKIP(return, "%s", not_here);				\
+} while (0)
 
 static bool user_engine(void)
 {
@@ -141,9 +150,9 @@ FIXTURE_SETUP(tracked)
 	make_files(_metadata, &self->f);
 	flags = variant->flags;
 	if (flags & (RVM_TRACK_USERFAULTFD | RVM_TRACK_USERFAULTFD_ASYNC) && !user_engine())
-		SKIP(return, "the kernel engine's hooks are all that it has");
-	if (LATE && !linux_is(6, 7))
-		SKIP(return, "Linux before 6.7: tests/api/user_tracking.c has what happens then");
+		not_here = "the kernel engine's hooks are all that it has";
+	else if (LATE && !linux_is(6, 7))
+		not_here = "Linux before 6.7: tests/api/user_tracking.c has what happens then";
 }
 
 FIXTURE_TEARDOWN(tracked)
@@ -195,6 +204,7 @@ TEST_F(tracked, commit_without_set_range)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_DIES(change_and_die);
 	CHILD_OK(find_changes);
 }
@@ -236,6 +246,7 @@ TEST_F(tracked, with_set_range)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(declares);
 	CHILD_OK(find_declared);
 }
@@ -293,6 +304,7 @@ TEST_F(tracked, store_outside_of_a_transaction)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(stores_outside);
 }
 
@@ -330,6 +342,7 @@ TEST_F(tracked, fatal)
 	const struct files *f = &self->f;
 	int status = in_child(_metadata, f, stores_outside_and_dies);
 
+	HERE_ONLY();
 	ASSERT_TRUE(WIFSIGNALED(status));
 	ASSERT_EQ(LATE ? SIGABRT : SIGSEGV, WTERMSIG(status));
 	status = in_child(_metadata, f, aborts_on_stray);
@@ -386,6 +399,7 @@ TEST_F(tracked, one_transaction_at_a_time)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(takes_turns);
 }
 
@@ -439,6 +453,7 @@ TEST_F(tracked, threads)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(counts_up);
 	CHILD_OK(find_count);
 }
@@ -554,6 +569,7 @@ TEST_F(tracked, map_and_unmap)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(maps);
 }
 
@@ -618,6 +634,7 @@ TEST_F(tracked, several_logs)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(two_logs);
 }
 
@@ -651,6 +668,7 @@ TEST_F(tracked, given_address)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(maps_at);
 }
 
@@ -688,6 +706,7 @@ TEST_F(tracked, too_big)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(too_big);
 }
 
@@ -713,6 +732,7 @@ TEST_F(tracked, read_only)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(only_reads);
 }
 
@@ -743,6 +763,7 @@ TEST_F(tracked, system_call)
 {
 	const struct files *f = &self->f;
 
+	HERE_ONLY();
 	CHILD_OK(reads_a_pipe);
 	CHILD_OK(find_read);
 }

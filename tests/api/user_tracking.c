@@ -39,25 +39,29 @@ FIXTURE_VARIANT_ADD(mechanism, mprotect) { 0, SIGSEGV };
 FIXTURE_VARIANT_ADD(mechanism, userfaultfd) { RVM_TRACK_USERFAULTFD, SIGBUS };
 FIXTURE_VARIANT_ADD(mechanism, async) { RVM_TRACK_USERFAULTFD_ASYNC, 0 };
 
-static void async_is_refused(CHILD_ARGS);
+static bool too_old;	/* the kernel: it must be refused */
 
 FIXTURE_SETUP(mechanism)
 {
-	const struct files *f = &self->f;
-
 	make_files(_metadata, &self->f);
 	mechanism = variant->flag;
 	fault_signal = variant->signal;
-	if (mechanism == RVM_TRACK_USERFAULTFD_ASYNC && !linux_is(6, 7)) {
-		CHILD_OK(async_is_refused);
-		SKIP(return, "Linux before 6.7: it was refused");
-	}
+	too_old = mechanism == RVM_TRACK_USERFAULTFD_ASYNC && !linux_is(6, 7);
 }
 
 FIXTURE_TEARDOWN(mechanism)
 {
 	remove_files(&self->f);
 }
+
+static void async_is_refused(CHILD_ARGS);
+
+#define KNOWN_HERE() do {						\
+	if (too_old) {							\
+		CHILD_OK(async_is_refused);				\
+		SKIP(return, "Linux before 6.7: it was refused");	\
+	}								\
+} while (0)
 
 #define WITH_SIGNAL() do {						\
 	if (!fault_signal)						\
@@ -307,12 +311,15 @@ static void is_sent_one(CHILD_ARGS)
 
 TEST_F(mechanism, no_handler)
 {
-	int status = in_child(_metadata, &self->f, stores_to_nothing);
+	const struct files *f = &self->f;
+	int status;
 
+	KNOWN_HERE();
+	status = in_child(_metadata, f, stores_to_nothing);
 	ASSERT_TRUE(WIFSIGNALED(status));
 	ASSERT_EQ(SIGSEGV, WTERMSIG(status));
 	WITH_SIGNAL();
-	status = in_child(_metadata, &self->f, is_sent_one);
+	status = in_child(_metadata, f, is_sent_one);
 	ASSERT_TRUE(WIFSIGNALED(status));
 	ASSERT_EQ(fault_signal, WTERMSIG(status));
 }
@@ -394,6 +401,7 @@ TEST_F(mechanism, system_call)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_DIES(fault_signal ? reads_undeclared : reads_anywhere);
 	CHILD_OK(fault_signal ? find_read : find_all_read);
 }
@@ -446,6 +454,7 @@ TEST_F(mechanism, fork)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_DIES(forks);
 	CHILD_OK(find_parents);
 }
@@ -506,6 +515,7 @@ TEST_F(mechanism, check_in_threads)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_OK(declares_in_threads);
 }
 
@@ -547,6 +557,7 @@ TEST_F(mechanism, many_pages)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_OK(stores_to_many);
 }
 
@@ -588,6 +599,7 @@ TEST_F(mechanism, no_copy)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_OK(maps_without_copying);
 	CHILD_OK(find_one);
 }
@@ -625,6 +637,7 @@ TEST_F(mechanism, child_that_stays)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_OK(leaves_a_child);
 	ASSERT_TRUE(!file_is(f->segment, 0, 9, 1));
 }
@@ -700,6 +713,7 @@ TEST_F(mechanism, denied)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	if (!mechanism)
 		SKIP(return, "mprotect can't be denied");
 	CHILD_OK(is_denied);
@@ -753,6 +767,7 @@ TEST_F(mechanism, unprivileged)
 {
 	const struct files *f = &self->f;
 
+	KNOWN_HERE();
 	CHILD_OK(is_nobody);
 }
 

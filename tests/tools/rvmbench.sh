@@ -111,7 +111,7 @@ small="--accounts 1000 --transactions 200 --verify"
 	check "and one object" one_json_line_each 1
 	bad "no_flush commits have no writes to compare" 2 'takes --commit=flush and one thread' --bare --commit no_flush
 	bad "nor do threads that share them" 2 'takes --commit=flush and one thread' --bare --threads 2
-	for tracking in check pages diff "diff --strict"; do
+	for tracking in check pages diff "diff --strict" "diff --mechanism userfaultfd"; do
 		rm -f log segment
 		# shellcheck disable=SC2086 # two words
 		good "tracking by $tracking" $small --verify --tracking $tracking
@@ -176,6 +176,9 @@ small="--accounts 1000 --transactions 200 --verify"
 	bad "too few ranges" 2 'not a number from 4' --ranges 3
 	bad "unknown tracking" 2 "'page' is not ranges, check, pages or diff" --tracking page
 	bad "strict without tracking" 2 'takes --tracking=pages or diff' --strict
+	bad "unknown mechanism" 2 "'magic' is not mprotect, userfaultfd or userfaultfd-async" --tracking diff --mechanism magic
+	bad "a mechanism without tracking" 2 'takes --tracking' --mechanism userfaultfd
+	bad "strict, but later" 2 "can't be strict" --tracking diff --strict --mechanism userfaultfd-async
 	bad "tracking with threads" 2 'takes one thread' --tracking diff --threads 2
 	bad "no threads" 2 'not a number from 1 to 256' --threads 0
 	bad "no processes" 2 'not a number from 1 to 256' --processes 0

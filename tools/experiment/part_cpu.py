@@ -5,6 +5,7 @@ import vm
 
 ENGINES = ("user", "kernel")
 TRACKING = ("ranges", "check", "pages", "diff", "diff --strict")
+USERFAULTFD = ("diff --mechanism userfaultfd", "diff --strict --mechanism userfaultfd")	# the user engine's
 PAGES, BYTES = (1, 8, 64, 512), (8, 256, 4096)
 STEPS = ("begin_ns", "declare_ns", "store_ns", "end_ns")
 
@@ -18,8 +19,10 @@ def runs(quick):
 
     return [
         vm.Run("steps", [events(engine, commit, tracking, vm.MEMORY)
-                         for tracking in (("ranges", "diff") if quick else TRACKING)
-                         for engine in ENGINES for commit in ("no_flush", "flush")]),
+                         for engine in ENGINES
+                         for tracking in (("ranges", "diff") if quick else
+                                          TRACKING + (USERFAULTFD if engine == "user" else ()))
+                         for commit in ("no_flush", "flush")]),
         vm.Run("latency", [events(engine, "flush", "ranges", device, 8)
                            for device in (vm.NVME, vm.DISK) for engine in ENGINES]),
     ]
@@ -30,7 +33,8 @@ def whole(row):
 
 
 def name(row):
-    return row["tracking"] + (", strict" if row["strict"] else "")
+    return row["tracking"] + (", strict" if row["strict"] else "") + (
+        ", " + row["mechanism"] if row.get("mechanism", "mprotect") != "mprotect" else "")
 
 
 def phases(rows):

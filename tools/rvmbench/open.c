@@ -20,6 +20,9 @@ static const rvm_length_t optimize_flags[] = { 0, RVM_COALESCE_RANGES, RVM_ALL_O
 static const rvm_length_t tracking_flags[] = {
 	RVM_TRACK_RANGES, RVM_TRACK_CHECK, RVM_TRACK_PAGES, RVM_TRACK_DIFF,
 };
+static const rvm_length_t mechanism_flags[] = {
+	0, RVM_TRACK_USERFAULTFD, RVM_TRACK_USERFAULTFD_ASYNC,
+};
 
 /* Length of a file or block device; 0 if there is none. */
 static uint64_t file_length(const char *what, const char *path, bool *device)
@@ -111,7 +114,8 @@ void open_log(void)
 	rvm_init_options(&options);
 	options.truncate = opt.truncate;
 	options.flags = optimize_flags[opt.optimize] | (opt.map_private ? RVM_MAP_PRIVATE : 0) |
-			tracking_flags[opt.tracking] | (opt.strict ? RVM_TRACK_STRICT : 0);
+			tracking_flags[opt.tracking] | mechanism_flags[opt.mechanism] |
+			(opt.strict ? RVM_TRACK_STRICT : 0);
 	length = file_length("log", opt.log, &device);
 	if (opt.create && !device) {
 		remove_file("log", opt.log);

@@ -19,6 +19,7 @@ const char *const begin_names[] = { "restore", "no_restore", NULL };
 const char *const commit_names[] = { "flush", "no_flush", NULL };
 const char *const workload_names[] = { "debit-credit", "order-entry", NULL };
 const char *const tracking_names[] = { "ranges", "check", "pages", "diff", NULL };
+const char *const mechanism_names[] = { "mprotect", "userfaultfd", "userfaultfd-async", NULL };
 static const char *const engine_names[] = { "auto", "kernel", "user", NULL };
 
 const rvm_mode_t begin_modes[] = { restore, no_restore };
@@ -47,7 +48,7 @@ static const char doc[] =
 enum {
 	KEY_LOG_SIZE = 256, KEY_BEGIN, KEY_BUSY, KEY_CREATE, KEY_JSON, KEY_MAP_PRIVATE, KEY_OPTIMIZE,
 	KEY_REPEAT, KEY_SEED, KEY_THREADS, KEY_TRUNCATE, KEY_VERIFY, KEY_WARMUP, KEY_WORST,
-	KEY_BARE, KEY_EVENTS, KEY_STRICT, KEY_TRACKING,
+	KEY_BARE, KEY_EVENTS, KEY_MECHANISM, KEY_STRICT, KEY_TRACKING,
 	KEY_CRASH, KEY_GROUP, KEY_PROCESSES, KEY_STARTUP, KEY_WORKLOAD,
 };
 
@@ -79,6 +80,8 @@ static const struct argp_option options[] = {
 	  "Map copy-on-write, page by page, instead of copying the segment whole (the user engine's choice)", 0 },
 	{ "tracking", KEY_TRACKING, "MODE", 0,
 	  "How changes are found: ranges, check, pages or diff; with the last two nothing is declared (ranges)", 0 },
+	{ "mechanism", KEY_MECHANISM, "NAME", 0,
+	  "What notices stores for the user engine then: mprotect, userfaultfd or userfaultfd-async (mprotect)", 0 },
 	{ "strict", KEY_STRICT, NULL, 0, "With pages and diff: keep no page writable between transactions", 0 },
 	{ "truncate", KEY_TRUNCATE, "PERCENT", 0,
 	  "Share of the log in use that starts background truncation; 0: never (50)", 0 },
@@ -239,6 +242,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_CRASH:
 		opt.crash = true;
 		break;
+	case KEY_MECHANISM:
+		opt.mechanism = parse_name(state, "mechanism", arg, mechanism_names);
+		break;
 	case KEY_STRICT:
 		opt.strict = true;
 		break;
@@ -261,6 +267,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--log and --segment are the same file");
 		if (opt.strict && !tracked())
 			argp_error(state, "--strict takes --tracking=pages or diff");
+		if (opt.mechanism && opt.tracking == TRACKING_RANGES)
+			argp_error(state, "--mechanism takes --tracking");
+		if (opt.strict && opt.mechanism == MECHANISM_USERFAULTFD_ASYNC)
+			argp_error(state, "userfaultfd-async can't be strict");
 		if (tracked() && opt.threads > 1)
 			argp_error(state, "--tracking=%s takes one thread: a process has one transaction at a time",
 				   tracking_names[opt.tracking]);

@@ -22,6 +22,7 @@ void print_json_string(const char *name, const char *value)
 void print_tracking(void)
 {
 	print_json_string("tracking", tracking_names[opt.tracking]);
+	print_json_string("mechanism", mechanism_names[opt.mechanism]);
 	printf("\"strict\":%s,", opt.strict ? "true" : "false");
 }
 

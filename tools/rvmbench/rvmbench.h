@@ -18,7 +18,7 @@ struct rvmbench_options {
 	uint64_t accounts, threads, transactions, warmup, repeat, ranges, truncate, seed;
 	uint64_t processes, group;
 	uint64_t events;		/* up to so many pages; 0: none */
-	int access, begin, commit, optimize, tracking, workload;
+	int access, begin, commit, optimize, tracking, mechanism, workload;
 	bool map_private, strict, create, verify, json, busy, worst, bare, startup, crash;
 };
 
@@ -29,10 +29,12 @@ enum { OPTIMIZE_NONE, OPTIMIZE_RANGES, OPTIMIZE_ALL };
 enum { COMMIT_FLUSH, COMMIT_NO_FLUSH };
 enum { WORKLOAD_DEBIT_CREDIT, WORKLOAD_ORDER_ENTRY };
 enum { TRACKING_RANGES, TRACKING_CHECK, TRACKING_PAGES, TRACKING_DIFF };
+enum { MECHANISM_MPROTECT, MECHANISM_USERFAULTFD, MECHANISM_USERFAULTFD_ASYNC };
 
 /* By opt.access and so on. */
 extern const char *const access_names[], *const optimize_names[], *const begin_names[];
-extern const char *const commit_names[], *const tracking_names[], *const workload_names[];
+extern const char *const commit_names[], *const tracking_names[], *const mechanism_names[];
+extern const char *const workload_names[];
 extern const rvm_mode_t begin_modes[], commit_modes[];
 
 /* options.c: fill opt, or exit. */
