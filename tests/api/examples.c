@@ -123,6 +123,42 @@ TEST_F(api, warehouse)
 	ASSERT_EQ(&printed[0], strstr(printed, "at the beginning:       92 bolts  92 nuts   8 gears\n"));
 }
 
+/* What is forgotten is lost without a word, unless somebody checks. */
+TEST_F(api, ledger)
+{
+	char errors[300], line[1000] = "";
+	FILE *file;
+	int status, saved = dup(2);
+
+	EXITS(2, RUN("ledger", "add", "x"));
+	setenv("RVM_CHECK", "abort", 1);
+	setenv("RVM_TRACKING", "check", 1);
+	PRINTS("1 entries, sum 5\n", "ledger", "add", "5");
+	unsetenv("RVM_TRACKING");
+	PRINTS("2 entries, sum 12\n", "ledger", "add", "7", "forget");
+	PRINTS("2 entries, sum 5\n", "ledger", "show");
+
+	setenv("RVM_TRACKING", "check", 1);
+	snprintf(errors, sizeof(errors), "%s/errors", self->f.dir);
+	ASSERT_NE(-1, dup2(open(errors, O_CREAT | O_RDWR, 0600), 2));
+	status = RUN("ledger", "add", "7", "forget");
+	dup2(saved, 2);
+	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	file = fopen(errors, "r");
+	ASSERT_NE(NULL, fgets(line, sizeof(line), file));
+	fclose(file);
+	ASSERT_NE(NULL, strstr(line, "rvm: undeclared change of 1 bytes at "));
+	ASSERT_NE(NULL, strstr(line, "/ledger.segment offset 8, found by rvm_end_transaction at "))
+		TH_LOG("%s", line);
+	/* nor is anything of it there */
+	PRINTS("2 entries, sum 5\n", "ledger", "show");
+	/* found, not declared: nothing can be forgotten */
+	setenv("RVM_TRACKING", "diff", 1);
+	PRINTS("3 entries, sum 12\n", "ledger", "add", "7", "forget");
+	unsetenv("RVM_TRACKING");
+	PRINTS("3 entries, sum 12\n", "ledger", "show");
+}
+
 TEST_F(api, queue)
 {
 	EXITS(1, RUN("queue", "take"));

@@ -9,6 +9,8 @@
  * engines may differ: a death that no_flush commits survive on one of them, one
  * at some instruction, and a transaction that is too big.
  *
+ * The seed says also how changes are found, unless RVM_TRACKING does.
+ *
  * Step n of a program draws its numbers from the seed and n alone, so steps can
  * be left out: that is how a program that fails is made short.
  */
@@ -76,6 +78,25 @@ static void new_files(void)
 	for (int s = 0; s < SEGMENTS; s++)
 		if (!make_file(segment_name[s], s == 1 ? 0 : segment_length[s], 0))
 			exit(2);
+}
+
+/* By the environment, or by the seed; what this kernel doesn't have is left out. */
+static void choose_tracking(const char *wanted)
+{
+	unsigned long n = run->seed % (2 * TRACKINGS);
+
+	tracking = &trackings[n < TRACKINGS ? n : 0];
+	if (!wanted && strstr(tracking->name, "async") && !linux_is(6, 7))
+		tracking = trackings;
+	for (unsigned int i = 0; wanted && i < TRACKINGS; i++)
+		if (!strcmp(trackings[i].name, wanted))
+			tracking = &trackings[i];
+	if (wanted && strcmp(tracking->name, wanted)) {
+		fprintf(stderr, "model: it knows no RVM_TRACKING=%s\n", wanted);
+		exit(2);
+	}
+	setenv("RVM_TRACKING", tracking->name, 1);
+	setenv("RVM_CHECK", "abort", 1);
 }
 
 /* Run the program once; true if all was as it ought to be. */
@@ -164,7 +185,8 @@ static void report(bool both)
 	int left = 0;
 
 	printf("# seed %lu, step %d: %s\n", run->seed, run->step, run->failure);
-	printf("# repeat it: model --seed %lu --steps %d\n", run->seed, run->steps);
+	printf("# repeat it: RVM_TRACKING=%s model --seed %lu --steps %d\n", tracking->name,
+	       run->seed, run->steps);
 	fflush(stdout);
 	if (run->step < run->steps)
 		run->steps = run->step + 1;
@@ -191,7 +213,8 @@ static void usage(FILE *to)
 	      "Runs random programs of API calls and compares with a model. With --seed\n"
 	      "it runs that program alone. Environment: RVM_ENGINE (kernel: both engines),\n"
 	      "MODEL_SECONDS, MODEL_PROGRAMS: as long as that, or so many;\n"
-	      "RVM_TEST_SEED: the first one's seed.\n", to);
+	      "RVM_TEST_SEED: the first one's seed; RVM_TRACKING: how changes are found,\n"
+	      "instead of a choice by the seed.\n", to);
 }
 
 static unsigned long number(const char *text)
@@ -210,7 +233,7 @@ int main(int argc, char **argv)
 {
 	const char *tmp = getenv("TMPDIR"), *engine = getenv("RVM_ENGINE");
 	const char *seconds = getenv("MODEL_SECONDS"), *programs = getenv("MODEL_PROGRAMS");
-	const char *from = getenv("RVM_TEST_SEED");
+	const char *from = getenv("RVM_TEST_SEED"), *wanted = getenv("RVM_TRACKING");
 	unsigned long most = programs ? number(programs) : -1ul, done = 0;
 	time_t end = time(NULL) + (seconds ? number(seconds) : programs ? 1000000 : 8);
 	bool both = engine && !strcmp(engine, "kernel"), ok = true;
@@ -251,6 +274,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	for (; ok && done < most && time(NULL) < end; done++) {
 		run->seed = seed + done;
+		choose_tracking(wanted);
 		ok = good(both);
 	}
 	if (!ok)

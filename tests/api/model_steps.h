@@ -35,6 +35,26 @@ static struct region {
 	rvm_region_t record;
 } regions[REGIONS];
 
+/* How changes are found: half of the programs declare them. */
+static const struct tracking {
+	const char *name;	/* RVM_TRACKING */
+	bool alone;		/* one transaction at a time */
+	bool tracked;		/* what it stores is declared thereby, and nothing is stored outside */
+	bool checked;		/* all that is stored is declared */
+	bool copied;		/* regions can't be private mappings */
+} trackings[] = {
+	{ "ranges", false, false, false, false },
+	{ "diff", true, true, false, false },
+	{ "pages", true, true, false, false },
+	{ "diff,strict", true, true, false, false },
+	{ "check", true, false, true, false },
+	{ "diff,userfaultfd", true, true, false, true },
+	{ "diff,userfaultfd-async", true, true, false, false },
+	{ "check,userfaultfd-async", true, false, true, false },
+}, *tracking = trackings;
+
+#define TRACKINGS	(sizeof(trackings) / sizeof(trackings[0]))
+
 static rvm_tid_t tids[TRANSACTIONS];
 static rvm_tid_t ended_tid;
 static unsigned long flags;
@@ -231,9 +251,10 @@ static void map_step(void)
 	unsigned long chosen = CHOSEN + below(8) * PAGE + (below(16) ? 0 : 1);
 	rvm_region_t wanted;
 	rvm_options_t options;
-	bool private = below(2);
+	bool private = below(2) && !tracking->copied;
 
-	if (r->mapped)
+	/* the first tracked one is mapped while no transaction is open */
+	if (r->mapped || (tracking->tracked && open_transactions()))
 		return;
 	if (below(2))
 		region.vmaddr = (char *)chosen;
@@ -270,6 +291,8 @@ static void unmap_step(void)
 	for (int i = 0; i < TRANSACTIONS; i++)
 		if (declared_in(&transactions[i], r))
 			expected = RVM_EUNCOMMIT;
+	if (tracking->tracked && open_transactions())
+		expected = RVM_EUNCOMMIT;
 	show("rvm_unmap(&region[%d])", (int)(r - regions));
 	EXPECT(expected, rvm_unmap(&r->record));
 	r->mapped = expected;
@@ -278,14 +301,15 @@ static void unmap_step(void)
 static void begin_step(void)
 {
 	int i = below(TRANSACTIONS);
-	bool restores = below(4);
+	/* what no_restore leaves behind would be undeclared */
+	bool restores = below(4) || tracking->checked;
 
-	if (transactions[i].open)
+	if (transactions[i].open || (tracking->alone && open_transactions()))
 		return;
 	show("rvm_begin_transaction(&tid[%d], %s)", i, restores ? "restore" : "no_restore");
 	rvm_init_tid(&tids[i]);
 	EXPECT(RVM_SUCCESS, rvm_begin_transaction(&tids[i], restores ? restore : no_restore));
-	model_begin(&transactions[i], restores, flags & RVM_ALL_OPTIMIZATIONS);
+	model_begin(&transactions[i], restores || tracking->tracked, flags & RVM_ALL_OPTIMIZATIONS);
 }
 
 /* A range of a region: often of some bytes, near or beside the last one. */
@@ -359,10 +383,13 @@ static void store_step(void)
 {
 	struct region *r = some_region();
 	unsigned long offset, length;
+	int i = some_transaction();
 
-	if (!r)
+	if (!r || tracking->checked || (tracking->tracked && i < 0))
 		return;
 	some_range(r, &offset, &length);
+	if (tracking->tracked)
+		model_declare(&transactions[i], r->segment, r->record.offset.low + offset, length);
 	show("store to region[%d] + %lu, %lu", (int)(r - regions), offset, length);
 	store(r, offset, length);
 }
