@@ -291,7 +291,7 @@ void user_flush_stop(struct user_log *log);
 rvm_return_t user_map(struct rvm_log *log, const struct rvm_map_request *request,
 		      struct rvm_region **region);
 rvm_return_t user_unmap(struct rvm_log *log, struct rvm_region *region);
-/* Memory that shows what is mapped of the segment; at `beside` if that is not NULL; or MAP_FAILED. */
+/* Memory that shows the segment, at `beside` if that is not NULL; or MAP_FAILED. */
 char *user_map_private(const struct rvm_map_request *request, int fd, char *beside);
 
 /* user_transaction.c */

@@ -11,7 +11,7 @@
 
 #include "lib/user_track.h"
 
-/* Under the tracking's lock.  Handlers read `previous` without: it is written before they are there. */
+/* Under the tracking's lock; handlers read `previous`, which is written before they are there. */
 static struct handled {
 	u64 users;
 	struct sigaction previous;	/* what was there before our handler */

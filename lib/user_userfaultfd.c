@@ -3,9 +3,10 @@
  * Stores noticed by userfaultfd(2), in two ways that the kernel has of it.
  *
  * With UFFD_FEATURE_SIGBUS a store to a protected page gets that signal, in the
- * thread that stores: no other has to be told, and switched to and back.  With UFFD_FEATURE_WP_ASYNC the kernel lets it through, and
- * PAGEMAP_SCAN finds the page later.  Neither is asked to serve stores that the
- * kernel makes, so that no privilege is needed.
+ * thread that stores: no other has to be told, and switched to and back.  With
+ * UFFD_FEATURE_WP_ASYNC the kernel lets it through, and PAGEMAP_SCAN finds the page
+ * later.  Neither is asked to serve stores that the kernel makes, so that no
+ * privilege is needed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -97,7 +97,7 @@ static void add(long amount, int forget)
 	check(rvm_end_transaction(&tid, flush), "rvm_end_transaction");
 }
 
-static int usage(void)
+static int misused(void)
 {
 	fprintf(stderr, "usage: ledger FOLDER add AMOUNT [forget] | ledger FOLDER show\n");
 	return 2;
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 
 	if (adds ? end == argv[3] || *end || argc > 5 || (forget && strcmp(argv[4], "forget")) :
 		   argc != 3 || strcmp(argv[2], "show"))
-		return usage();
+		return misused();
 	open_ledger(argv[1]);
 	if (adds)
 		add(amount, forget);

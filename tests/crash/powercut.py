@@ -34,7 +34,7 @@ from states import STATUS_AREA, Cut, choices, digest, group, hole, unsure
 
 RUNS = 54	# then anew: the mark has no room for more
 
-# What a run is like: the engines that it is for, and what the workload is told.
+# What a run is like: the engines that it is for, what the workload is told, and its environment.
 WORKLOADS = {
     "single": ("kernel user", "--workers=1 --flush-percent=100"),
     "threads": ("kernel user", ""),
@@ -48,6 +48,9 @@ WORKLOADS = {
     "processes": ("kernel", "--processes=3"),
     # records of one block each, several in a write: any can take another's place
     "block": ("kernel user", "--shape=1 --flush-percent=3 --flush-every=12 --optimize=0"),
+    # what was changed is found: declaring it does nothing
+    "diff": ("kernel user", "--truncate-every=30", "RVM_TRACKING=diff"),
+    "pages": ("kernel user", "--workers=2 --shape=2 --flush-percent=60", "RVM_TRACKING=pages,strict"),
     # on what a power cut left of "block", with whole records beyond a torn one
     "one-more": ("kernel user", "--shape=1 --workers=1 --transactions=2 --flush-percent=100 --optimize=0"),
 }
@@ -74,8 +77,8 @@ class Boot:
         self.images = images
         h.save(images)
         disks = Disks(images, f"{h.folder}/socket", self.fua)
-        script = " && ".join(" ".join(h.workload("run", self.engine) + WORKLOADS[name][1].split())
-                             for name in self.names)
+        script = " && ".join(" ".join([*WORKLOADS[name][2:], *h.workload("run", self.engine),
+                                       *WORKLOADS[name][1].split()]) for name in self.names)
         status, output = h.vm(self.kernel, script, disks)
         disks.close()
         h.comment(output)
