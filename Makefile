@@ -138,6 +138,11 @@ $(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(archives)
 # it runs them
 $(BUILD)/tests/api/examples: | $(examples)
 
+# for QEMU, see tests/profile
+$(BUILD)/tests/vm/profile.so: tests/vm/profile.c tools/rvmbench/mark.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared -o $@ $<
+
 # --- fuzz targets -------------------------------------------------------------
 
 # What is tested is instrumented for coverage, the harness is not. The user

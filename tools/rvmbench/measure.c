@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "tools/rvmbench/bank.h"
+#include "tools/rvmbench/mark.h"
 #include "tools/rvmbench/measure.h"
 #include "tools/rvmbench/processes.h"
 
@@ -51,10 +52,12 @@ void stretch_begin(struct stretch *s)
 {
 	s->idle = opt.busy ? idle_ns() : 0;
 	s->elapsed = now_ns();
+	mark_begin();
 }
 
 void stretch_end(struct stretch *s)
 {
+	mark_end();
 	s->elapsed = now_ns() - s->elapsed;
 	/* idle time around the stretch counts, too: a file that the first reading waited for */
 	s->idle = opt.busy ? MIN(idle_ns() - s->idle, s->elapsed) : 0;
