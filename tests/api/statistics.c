@@ -526,8 +526,7 @@ TEST_F(api, wraps)
 	one = NOW().log_written.low;
 	ASSERT_LT(7000, one);
 	for (at = one; at < 20 * area; at += one) {
-		/* more and more, until a record ends exactly with the area */
-		if (at / area == 15 && at + one > 16 * area)
+		if (at / area == 15 && at + one >= 16 * area)
 			break;
 		OK(commit_bytes(region.vmaddr, 1, 7000, flush));
 		if (at / area != (at + one - 1) / area)
@@ -582,7 +581,8 @@ TEST_F(api, use_of_the_log)
 	s = NOW();
 	current = s.log_dev_cur;
 	ASSERT_EQ(counters.log_used * 100 / counters.log_length, current);
-	ASSERT_EQ(39, current);
+	/* and what fills up blocks */
+	ASSERT_TRUE(current == 39 || current == 40) TH_LOG("%lu", current);
 	ASSERT_EQ(current, s.log_dev_max);
 	OK(rvm_truncate());
 	s = NOW();
