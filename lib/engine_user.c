@@ -26,7 +26,7 @@ static void log_free(struct user_log *log)
 	/* their memory stays where it is, and is the application's now */
 	while ((r = log->regions)) {
 		log->regions = r->next;
-		user_tracking_close(r);
+		user_tracking_close(r, false);
 		free(r->base.name);
 		free(r);
 	}

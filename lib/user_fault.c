@@ -52,6 +52,9 @@ static void pass_on(int signal, siginfo_t *info, void *context)
 		call(previous, signal, info, context);
 		return;
 	}
+	/* that is ignored if somebody sends it, and only then */
+	if (previous->sa_handler == SIG_IGN && info->si_code <= 0)
+		return;
 	/* the store is tried again, and now ends the process */
 	sigaction(signal, previous, NULL);
 	if (info->si_code <= 0)

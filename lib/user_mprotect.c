@@ -25,9 +25,10 @@ static int open_track(struct user_track *track)
 	return error;
 }
 
-static void close_track(struct user_track *track)
+static void close_track(struct user_track *track, bool gone)
 {
-	protect(track, 0, track->pages, false);
+	if (!gone)
+		protect(track, 0, track->pages, false);
 	user_fault_close(SIGSEGV);
 }
 

@@ -271,9 +271,7 @@ rvm_return_t user_unmap(struct rvm_log *base, struct rvm_region *region)
 	struct user_region *r = (struct user_region *)region, **link;
 	bool tracked = r->track;
 
-	/* first: what comes to lie there is not ours to protect */
-	user_tracking_close(r);
-	if (!rvm_unmap_memory(region))
+	if (!user_tracking_close(r, true))
 		return user_error(-errno);
 	for (link = &log->regions; *link != r; link = &(*link)->next)
 		;

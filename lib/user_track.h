@@ -42,8 +42,8 @@ struct user_mechanism {
 	bool inherited;
 	/* All pages are protected: 0 or -errno. */
 	int (*open)(struct user_track *track);
-	/* They are ordinary memory again. */
-	void (*close)(struct user_track *track);
+	/* They are ordinary memory again, or `gone`: what lies there is not ours. */
+	void (*close)(struct user_track *track, bool gone);
 	bool (*protect)(const struct user_track *track, u64 number, u64 pages, bool on);
 	/* Call user_track_stored() for all pages that are not protected any more. */
 	void (*find)(struct user_track *track);

@@ -67,12 +67,21 @@ static void add_hot(struct user_track *track, u64 number)
 /* Before the first store to the page, if there isn't an image of it. */
 static bool heat(struct user_track *track, u64 number)
 {
-	if (!track->page[number].hot) {
+	bool was_hot = track->page[number].hot;
+
+	if (!was_hot) {
 		memcpy(image_of(track, number), page_at(track, number), USER_PAGE);
 		add_hot(track, number);
 	}
 	track->page[number].quiet = 0;
-	return protect(track, number, false);
+	if (protect(track, number, false))
+		return true;
+	/* an undo writes to what is hot, and must get no signal */
+	if (!was_hot) {
+		track->hot_count--;
+		track->page[number].hot = false;
+	}
+	return false;
 }
 
 void user_track_stored(struct user_track *track, u64 number, u64 pages)
@@ -233,20 +242,26 @@ int user_tracking_open(const struct user_log *log, struct user_region *region,
 	return error;
 }
 
-void user_tracking_close(struct user_region *region)
+bool user_tracking_close(struct user_region *region, bool unmap)
 {
 	struct user_track *track = region->track, **link;
 
 	if (!track)
-		return;
+		return !unmap || rvm_unmap_memory(&region->base);
+	/* with the lock: what comes to lie there is not ours to protect */
 	user_lock(&lock);
+	if (unmap && !rvm_unmap_memory(&region->base)) {
+		user_unlock(&lock);
+		return false;
+	}
 	for (link = &tracks; *link != track; link = &(*link)->next)
 		;
 	*link = track->next;
-	track->mechanism->close(track);
+	track->mechanism->close(track, unmap);
 	user_unlock(&lock);
 	track_free(track);
 	region->track = NULL;
+	return true;
 }
 
 /* --- transactions -------------------------------------------------------- */

@@ -20,8 +20,11 @@
 /* A mapped region begins and ends to be tracked or checked: 0 or -errno. */
 int user_tracking_open(const struct user_log *log, struct user_region *region,
 		       const struct rvm_map_request *request);
-/* Its memory is protected no longer. */
-void user_tracking_close(struct user_region *region);
+/*
+ * Its memory is protected no longer, or goes, if `unmap`: false, with errno, all is as
+ * it was.
+ */
+bool user_tracking_close(struct user_region *region, bool unmap);
 
 /*
  * A transaction begins: what was stored to tracked regions since the last one is

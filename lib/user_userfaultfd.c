@@ -170,9 +170,10 @@ no_signal:
 	return error;
 }
 
-static void close_sync(struct user_track *track)
+static void close_sync(struct user_track *track, bool gone)
 {
-	end_to_watch(track);
+	if (!gone)
+		end_to_watch(track);
 	user_fault_close(SIGBUS);
 	close_watch(&sync_watch, false);
 }
@@ -191,9 +192,10 @@ static int open_async(struct user_track *track)
 	return error;
 }
 
-static void close_async(struct user_track *track)
+static void close_async(struct user_track *track, bool gone)
 {
-	end_to_watch(track);
+	if (!gone)
+		end_to_watch(track);
 	close_watch(&async_watch, true);
 }
 

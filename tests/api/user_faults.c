@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include <rvm/rvm_tracking.h>
+
 /* --- what fails ----------------------------------------------------------- */
 
 enum kind { MEMORY, MAP, OPEN, SPACE, READ, WRITE, FLUSH, KINDS };
@@ -106,11 +108,13 @@ static bool worked(struct __test_metadata *_metadata, const char *call, rvm_retu
 
 #define WORKED(call)	worked(_metadata, #call, call)
 
+static rvm_length_t flags;	/* of the library's options */
+
 static bool start_small(struct __test_metadata *_metadata, const struct files *f)
 {
 	rvm_options_t options;
 
-	log_options(f, &options, LOG + STATUS_AREA, 0);
+	log_options(f, &options, LOG + STATUS_AREA, flags);
 	return WORKED(RVM_INIT(&options));
 }
 
@@ -318,6 +322,12 @@ TEST(unmap_without_memory)
 	known = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, known);
 	failing = MAP;
+	ASSERT_EQ(0, in_child(_metadata, &f, unmap));
+	/* and is tracked still */
+	flags = RVM_TRACK_DIFF;
+	ASSERT_TRUE(make_file(f.segment, 0, 0));
+	remove(f.log);
+	memset(known, 0, sizeof(*known));
 	ASSERT_EQ(0, in_child(_metadata, &f, unmap));
 	remove_files(&f);
 }

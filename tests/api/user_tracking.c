@@ -309,6 +309,28 @@ static void is_sent_one(CHILD_ARGS)
 	kill(getpid(), fault_signal);
 }
 
+static void ignores_one(CHILD_ARGS)
+{
+	rvm_tid_t tid;
+
+	signal(fault_signal, SIG_IGN);
+	begin_all(_metadata, f, RVM_TRACK_DIFF);
+	kill(getpid(), fault_signal);
+	tid = begin(_metadata);
+	memory[0] = 1;
+	OK(rvm_end_transaction(&tid, no_flush));
+	OK(rvm_terminate());
+}
+
+TEST_F(mechanism, ignored)
+{
+	const struct files *f = &self->f;
+
+	KNOWN_HERE();
+	WITH_SIGNAL();
+	CHILD_OK(ignores_one);
+}
+
 TEST_F(mechanism, no_handler)
 {
 	const struct files *f = &self->f;
