@@ -23,7 +23,7 @@ struct total {
 	u32 pieces;
 	u64 bytes;		/* of the whole record */
 	bool tracked;		/* what the process changed in tracked regions is part of it */
-	bool waited;		/* for room in the log */
+	bool in_line;		/* for log space: its task holds line_lock */
 };
 
 static void add_piece(struct rvm_area *area, struct rvm_image *image, u32 at, u32 n,
@@ -183,11 +183,15 @@ static int grow_pieces(struct rvm_log *log, u32 id, u32 room)
 }
 
 /* head: as it was when there was no room, or before. */
-static int make_log_room(struct rvm_log *log, u64 size, u64 head)
+static int make_log_room(struct rvm_log *log, u64 size, u64 head, struct total *total)
 {
 	int ret;
 
+	log->counts.truncation_waits += !total->in_line;
 	mutex_unlock(&log->commit_lock);
+	if (!total->in_line)
+		mutex_lock(&log->line_lock);
+	total->in_line = true;
 	ret = rvm_truncate(log, size, RVM_TRUNCATION_NEEDED);
 	mutex_lock(&log->commit_lock);
 	if (READ_ONCE(log->failed))
@@ -272,11 +276,9 @@ static int try_commit(struct rvm_log *log, u32 id, u32 flags, struct total *tota
 	need = total->bytes + log->coalesce.bytes;
 	/* First this: a truncation may move it at any time. */
 	head = atomic64_read(&log->head);
-	if (!rvm_log_fits(log, need)) {
-		log->counts.truncation_waits += !total->waited;
-		total->waited = true;
-		return make_log_room(log, need, head);
-	}
+	/* Behind those that wait already: a large one would wait for ever. */
+	if (!rvm_log_fits(log, need) || (mutex_is_locked(&log->line_lock) && !total->in_line))
+		return make_log_room(log, need, head, total);
 	if (!rvm_log_fits_ring(log, need))
 		return make_ring_room(log, need);
 
@@ -327,6 +329,8 @@ int rvm_commit(struct rvm_log *log, u32 area, u32 flags, u64 *sequence,
 		ret = try_commit(log, area, flags, &total, sequence, &position, findings);
 	} while (ret == -EAGAIN);
 	mutex_unlock(&log->commit_lock);
+	if (total.in_line)
+		mutex_unlock(&log->line_lock);
 	if (!ret && flush)
 		ret = rvm_log_flush(log, position);
 	else if (!ret)

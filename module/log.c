@@ -548,12 +548,14 @@ static struct rvm_log *alloc_log(struct inode *key)
 		return NULL;
 	kref_init(&log->ref);
 	mutex_init(&log->attach_lock);
+	mutex_init(&log->line_lock);
 	mutex_init(&log->truncate_lock);
 	mutex_init(&log->commit_lock);
 	init_rwsem(&log->ring_lock);
 	spin_lock_init(&log->list_lock);
 	spin_lock_init(&log->write_lock);
 	init_waitqueue_head(&log->written);
+	init_waitqueue_head(&log->room);
 	INIT_LIST_HEAD(&log->segments);
 	INIT_LIST_HEAD(&log->processes);
 	INIT_LIST_HEAD(&log->areas);

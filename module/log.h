@@ -6,6 +6,7 @@
  *
  *   rvm_logs_lock	which logs exist
  *   attach_lock	which segments are attached; opening and recovery
+ *   line_lock		who is the next to get log space, of commits that wait for it
  *   truncate_lock	the status block and the head; one truncation at a time
  *   ring_lock		(shared) writing from the ring; (exclusive) replacing it
  *   (mmap_lock, folio lock)
@@ -82,6 +83,9 @@ struct rvm_log {
 	struct page **bounce;		/* pages that truncation writes from */
 	struct rvm_request *requests;	/* its writes under way */
 	struct rvm_batch *batch;
+	bool truncating;		/* read without */
+	wait_queue_head_t room;		/* the head has moved, or no truncation is under way */
+	struct mutex line_lock;
 
 	/* commit_lock */
 	struct mutex commit_lock;
@@ -168,11 +172,12 @@ static inline bool rvm_log_fits_empty(struct rvm_log *log, u64 size)
 	       round_up(size, log->file.block) <= log->status->area_length;
 }
 
-/* Is there room to append size bytes now?  Under commit_lock. */
+/* Is there room to append size bytes now?  Without commit_lock it may be otherwise soon. */
 static inline bool rvm_log_fits(struct rvm_log *log, u64 size)
 {
-	return round_up(log->appended + size, log->file.block) - atomic64_read(&log->head) <=
-	       log->status->area_length;
+	u64 head = atomic64_read(&log->head), end = data_race(READ_ONCE(log->appended)) + size;
+
+	return round_up(end, log->file.block) - head <= log->status->area_length;
 }
 
 /* Is there room in memory, too? */

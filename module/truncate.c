@@ -6,6 +6,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/list_sort.h>
 #include <linux/sort.h>
 
 #include "module/image.h"
@@ -14,34 +15,65 @@
 #include "module/trace.h"
 #include "module/truncate.h"
 
-/* Copy the oldest images with records before `limit`; they move to `written`. */
-static void copy_batch(struct rvm_log *log, u64 limit, struct rvm_batch *batch,
-		       struct list_head *written)
+/*
+ * A truncation's images, oldest record first, on lists of its own.  It frees log space
+ * at its end; but for commits that wait for room in portions, so that none waits for
+ * much more than a batch.
+ */
+struct truncation {
+	struct list_head old;		/* to be written */
+	struct list_head written;	/* their space is not free yet */
+	u64 end, end_sequence;		/* of what it frees */
+	unsigned int pages;
+	struct rvm_truncation_time time;
+};
+
+static int by_age(void *unused, const struct list_head *a, const struct list_head *b)
 {
+	return list_entry(a, struct rvm_image, node)->first >
+	       list_entry(b, struct rvm_image, node)->first;
+}
+
+static void begin(struct rvm_log *log, struct truncation *t)
+{
+	INIT_LIST_HEAD(&t->old);
+	INIT_LIST_HEAD(&t->written);
+	t->pages = 0;
+	t->time = (struct rvm_truncation_time){ };
+	mutex_lock(&log->commit_lock);
+	t->end = rvm_log_seal(log);
+	t->end_sequence = log->sequence;
+	spin_lock(&log->list_lock);
+	list_splice_init(&log->logged, &t->old);
+	spin_unlock(&log->list_lock);
+	mutex_unlock(&log->commit_lock);
+	/* Those that were logged again while they were being written came to the list late. */
+	list_sort(NULL, &t->old, by_age);
+}
+
+/* Copy the oldest that are to be written. */
+static void copy_batch(struct rvm_log *log, struct truncation *t)
+{
+	struct rvm_batch *batch = log->batch;
 	struct rvm_image *image;
-	unsigned int i;
 
 	batch->n = 0;
 	mutex_lock(&log->commit_lock);
-	spin_lock(&log->list_lock);
-	while (batch->n < RVM_TRUNCATE_BATCH && !list_empty(&log->logged)) {
-		image = list_first_entry(&log->logged, struct rvm_image, node);
-		if (image->first >= limit)
-			break;
+	while (batch->n < RVM_TRUNCATE_BATCH && !list_empty(&t->old)) {
+		struct rvm_copy *copy = &batch->copies[batch->n];
+
+		image = list_first_entry(&t->old, struct rvm_image, node);
 		image->writing = image->first;
 		image->writing_sequence = image->first_sequence;
 		image->first = RVM_NOWHERE;
-		list_move_tail(&image->node, written);
-		batch->copies[batch->n].image = image;
-		batch->copies[batch->n].page = log->bounce[batch->n];
-		batch->n++;
+		list_move_tail(&image->node, &t->written);
+		copy->image = image;
+		copy->page = log->bounce[batch->n++];
+		copy_page(page_address(copy->page), rvm_image_committed(image));
 	}
-	spin_unlock(&log->list_lock);
-	for (i = 0; i < batch->n; i++)
-		copy_page(page_address(log->bounce[i]),
-			  rvm_image_committed(batch->copies[i].image));
 	batch->position = rvm_log_seal(log);
 	mutex_unlock(&log->commit_lock);
+	t->pages += batch->n;
 }
 
 static int by_place(const void *a, const void *b)
@@ -58,11 +90,13 @@ static int by_place(const void *a, const void *b)
 static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 {
 	unsigned int i, first = 0, requests = 0;
+	struct blk_plug plug;
 	int ret = 0, error;
 
 	sort(batch->copies, batch->n, sizeof(batch->copies[0]), by_place, NULL);
 	for (i = 0; i < batch->n; i++)
 		bvec_set_page(&batch->pages[i], batch->copies[i].page, PAGE_SIZE, 0);
+	blk_start_plug(&plug);
 	for (i = 1; i <= batch->n && !ret; i++) {
 		struct rvm_image *image = batch->copies[first].image;
 		struct rvm_segment *segment = image->segment;
@@ -84,6 +118,7 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 		requests += !ret;
 		first = i;
 	}
+	blk_finish_plug(&plug);
 	/* The last comes first: most have ended then, and nobody is woken for them. */
 	while (requests) {
 		error = rvm_file_wait(&log->requests[--requests]);
@@ -95,33 +130,9 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 	return ret;
 }
 
-static int write_images(struct rvm_log *log, u64 limit, struct list_head *written,
-			unsigned int *pages, struct rvm_truncation_time *time)
-{
-	struct rvm_batch *batch = log->batch;
-	u64 began, ready;
-	int ret;
-
-	do {
-		began = ktime_get_ns();
-		copy_batch(log, limit, batch, written);
-		*pages += batch->n;
-		ret = rvm_log_flush(log, batch->position);
-		ready = ktime_get_ns();
-		if (!ret)
-			ret = write_batch(log, batch);
-		time->build += ready - began;
-		time->apply += ktime_get_ns() - ready;
-		cond_resched();
-	} while (batch->n && !ret);
-	return ret;
-}
-
 /* One that was written names its images, so the list of attached segments isn't needed. */
-static int flush_segments(struct rvm_log *log, struct list_head *written,
-			  struct rvm_truncation_time *time)
+static int flush_segments(struct rvm_log *log, struct list_head *written)
 {
-	u64 began = ktime_get_ns();
 	struct rvm_image *image;
 	int ret;
 
@@ -140,37 +151,31 @@ static int flush_segments(struct rvm_log *log, struct list_head *written,
 		}
 		segment->unflushed = false;
 	}
-	time->apply += ktime_get_ns() - began;
 	return 0;
 }
 
-/* Nothing is lost: all of it stays logged where it was, and is written again. */
-static void put_back(struct rvm_log *log, struct list_head *written)
+/* What was not freed stays logged where it was, and is written again: nothing is lost. */
+static void put_back(struct rvm_log *log, struct truncation *t)
 {
 	struct rvm_image *image;
 
 	mutex_lock(&log->commit_lock);
 	spin_lock(&log->list_lock);
-	list_for_each_entry(image, written, node) {
+	list_for_each_entry(image, &t->written, node) {
 		image->first = image->writing;
 		image->first_sequence = image->writing_sequence;
 		image->writing = RVM_NOWHERE;
 	}
-	list_splice_init(written, &log->logged);
+	list_splice_init(&t->old, &log->logged);
+	list_splice_init(&t->written, &log->logged);
 	spin_unlock(&log->list_lock);
 	mutex_unlock(&log->commit_lock);
 }
 
-/*
- * Those written belong to the logged or the loose again.  The loose may be clean
- * by now; but a page that has just been committed will likely be stored to again
- * soon, and stays writable, with its image, until it has not been for a whole
- * turn: that saves its next store a page fault.  Not where memory is wanted: hard.
- */
-static void clean_images(struct rvm_log *log, struct list_head *written, bool hard)
+/* Those whose space is free belong to the logged or the loose again. */
+static void settle(struct rvm_log *log, struct list_head *written)
 {
 	struct rvm_image *image, *next;
-	LIST_HEAD(check);
 
 	mutex_lock(&log->commit_lock);
 	spin_lock(&log->list_lock);
@@ -179,6 +184,23 @@ static void clean_images(struct rvm_log *log, struct list_head *written, bool ha
 		list_move_tail(&image->node,
 			       image->first == RVM_NOWHERE ? &log->loose : &log->logged);
 	}
+	spin_unlock(&log->list_lock);
+	mutex_unlock(&log->commit_lock);
+}
+
+/*
+ * The loose may be clean by now; but a page that has just been committed will likely
+ * be stored to again soon, and stays writable, with its image, until it has not been
+ * for a whole turn: that saves its next store a page fault.  Not where memory is
+ * wanted: hard.
+ */
+static void clean_images(struct rvm_log *log, bool hard)
+{
+	struct rvm_image *image;
+	LIST_HEAD(check);
+
+	mutex_lock(&log->commit_lock);
+	spin_lock(&log->list_lock);
 	list_splice_init(&log->loose, &check);
 	while (!list_empty(&check)) {
 		image = list_first_entry(&check, struct rvm_image, node);
@@ -226,61 +248,88 @@ static int free_space(struct rvm_log *log, u64 position, u64 sequence)
 		status->start_sequence = sequence;
 	}
 	ret = rvm_log_write_status(log);
-	if (!ret)
-		atomic64_set(&log->head, position);
-	return ret;
-}
-
-static int truncate_to_end(struct rvm_log *log, bool hard, unsigned int *pages,
-			   struct rvm_truncation_time *time)
-{
-	u64 position, sequence;
-	LIST_HEAD(written);
-	int ret;
-
-	mutex_lock(&log->commit_lock);
-	position = rvm_log_seal(log);
-	sequence = log->sequence;
-	mutex_unlock(&log->commit_lock);
-
-	ret = rvm_log_flush(log, position);
-	if (!ret)
-		ret = write_images(log, position, &written, pages, time);
-	if (!ret)
-		ret = flush_segments(log, &written, time);
-	if (!ret)
-		ret = free_space(log, position, sequence);
-	if (ret) {
-		put_back(log, &written);
+	if (ret)
 		return ret;
-	}
-	clean_images(log, &written, hard);
+	atomic64_set(&log->head, position);
+	wake_up_all(&log->room);
 	return 0;
 }
 
-static int truncate(struct rvm_log *log, bool hard, struct rvm_truncation_time *time)
+/* Write a batch, or all if nobody waits for room, and free what only they held. */
+static int truncate_portion(struct rvm_log *log, struct truncation *t, bool one)
+{
+	struct rvm_image *oldest;
+	u64 began, ready;
+	int ret;
+
+	while (!list_empty(&t->old)) {
+		began = ktime_get_ns();
+		copy_batch(log, t);
+		ret = rvm_log_flush(log, log->batch->position);
+		ready = ktime_get_ns();
+		if (!ret)
+			ret = write_batch(log, log->batch);
+		t->time.build += ready - began;
+		t->time.apply += ktime_get_ns() - ready;
+		if (ret)
+			return ret;
+		if (one || wq_has_sleeper(&log->room))
+			break;
+		cond_resched();
+	}
+	ready = ktime_get_ns();
+	ret = flush_segments(log, &t->written);
+	t->time.apply += ktime_get_ns() - ready;
+	if (ret)
+		return ret;
+	oldest = list_first_entry_or_null(&t->old, struct rvm_image, node);
+	if (oldest)
+		ret = free_space(log, oldest->first, oldest->first_sequence);
+	else
+		ret = free_space(log, t->end, t->end_sequence);
+	if (!ret)
+		settle(log, &t->written);
+	return ret;
+}
+
+/* If need is not 0, only until so many bytes fit. */
+static int truncate(struct rvm_log *log, u64 need, bool hard, struct rvm_truncation_time *time)
 {
 	u64 began = ktime_get_ns();
-	unsigned int pages = 0;
-	int ret = truncate_to_end(log, hard, &pages, time);
+	struct truncation t;
+	int ret;
 
+	WRITE_ONCE(log->truncating, true);
+	begin(log, &t);
+	ret = rvm_log_flush(log, t.end);
+	while (!ret) {
+		ret = truncate_portion(log, &t, need);
+		if (list_empty(&t.old) || (need && rvm_log_fits(log, need)))
+			break;
+	}
+	put_back(log, &t);
+	if (!ret && !need)
+		clean_images(log, hard);
+	WRITE_ONCE(log->truncating, false);
+	wake_up_all(&log->room);
+	*time = t.time;
 	time->total = ktime_get_ns() - began;
-	trace_rvm_truncate(log, pages, used(log), began, ret);
+	trace_rvm_truncate(log, t.pages, used(log), began, ret);
 	return ret;
 }
 
 int rvm_truncate_locked(struct rvm_log *log)
 {
-	struct rvm_truncation_time time = { };
+	struct rvm_truncation_time time;
 
-	return truncate(log, false, &time);
+	return truncate(log, 0, false, &time);
 }
 
 /* Truncate, and end the epoch. */
-static int truncate_epoch(struct rvm_log *log, bool hard, enum rvm_truncation why)
+static int truncate_epoch(struct rvm_log *log, u64 need, bool hard, enum rvm_truncation why)
 {
-	struct rvm_truncation_time time = { };
-	int ret = truncate(log, hard, &time);
+	struct rvm_truncation_time time;
+	int ret = truncate(log, need, hard, &time);
 
 	if (ret)
 		return ret;
@@ -306,25 +355,28 @@ int rvm_truncate_hard(struct rvm_log *log)
 	int ret;
 
 	mutex_lock(&log->truncate_lock);
-	ret = truncate_epoch(log, true, RVM_TRUNCATION_BACKGROUND);
+	ret = truncate_epoch(log, 0, true, RVM_TRUNCATION_BACKGROUND);
 	mutex_unlock(&log->truncate_lock);
 	detach_unused(log);
 	return ret;
 }
 
+/* A truncation that is under way may make room long before it ends. */
+static bool room_came(struct rvm_log *log, u64 need)
+{
+	wait_event(log->room, rvm_log_fits(log, need) || !READ_ONCE(log->truncating));
+	return rvm_log_fits(log, need);
+}
+
 int rvm_truncate(struct rvm_log *log, u64 need, enum rvm_truncation why)
 {
-	bool fits = false;
 	int ret = 0;
 
+	if (need && room_came(log, need))
+		return 0;
 	mutex_lock(&log->truncate_lock);
-	if (need) {
-		mutex_lock(&log->commit_lock);
-		fits = rvm_log_fits(log, need);
-		mutex_unlock(&log->commit_lock);
-	}
-	if (!fits)
-		ret = truncate_epoch(log, false, why);
+	if (!need || !rvm_log_fits(log, need))
+		ret = truncate_epoch(log, need, false, why);
 	mutex_unlock(&log->truncate_lock);
 	if (!need)
 		detach_unused(log);
@@ -348,6 +400,10 @@ void rvm_truncate_work(struct work_struct *work)
 {
 	struct rvm_log *log = container_of(work, struct rvm_log, truncate_work);
 
+	/* Another truncation may have done it meanwhile. */
+	mutex_lock(&log->truncate_lock);
 	if (due(log))
-		rvm_truncate(log, 0, RVM_TRUNCATION_BACKGROUND);
+		truncate_epoch(log, 0, false, RVM_TRUNCATION_BACKGROUND);
+	mutex_unlock(&log->truncate_lock);
+	detach_unused(log);
 }

@@ -29,7 +29,7 @@ struct rvm_batch {
 
 /*
  * Flush the log, write all that it speaks of to the segments, durably, and free
- * its space; if need is not 0, only unless so many bytes fit by now.
+ * its space; if need is not 0, only until so many bytes fit.
  */
 int rvm_truncate(struct rvm_log *log, u64 need, enum rvm_truncation why);
 
