@@ -22,6 +22,7 @@
 #ifndef RVM_LOG_H
 #define RVM_LOG_H
 
+#include <linux/average.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -51,6 +52,9 @@ struct rvm_ring {
 
 /* Log writes under way at once: to consecutive places, acknowledged in this order. */
 #define RVM_LOG_WRITES	8
+
+/* What a write takes, in nanoseconds, on average. */
+DECLARE_EWMA(rvm_write_ns, 4, 8)
 
 struct rvm_log_write {
 	u64 to;				/* it ends at this position */
@@ -98,6 +102,7 @@ struct rvm_log {
 	struct rvm_coalesce coalesce;	/* commits that will be the next record */
 	struct list_head processes;
 	struct list_head areas;
+	struct rvm_area *recent_area;	/* found last */
 	struct list_head waits;		/* module/tracking.c: stores that wait for a page */
 	u64 turns;			/* transactions that ended while some did; read without */
 	wait_queue_head_t turn;		/* it has changed */
@@ -119,6 +124,7 @@ struct rvm_log {
 	struct rvm_log_write writes[RVM_LOG_WRITES];
 	unsigned int first_write;	/* the oldest that is not acknowledged */
 	unsigned int n_writes;		/* how many are not; read without */
+	struct ewma_rvm_write_ns write_ns;	/* read without */
 	wait_queue_head_t written;	/* what is durable has changed, or log->failed */
 
 	spinlock_t list_lock;		/* the two lists of images */
