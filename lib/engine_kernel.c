@@ -30,8 +30,9 @@ struct kernel_transaction {
 struct kernel_log {
 	struct rvm_log base;
 	int fd;
+	struct kernel_transaction *last;	/* the last to be idle, or NULL; atomic */
 	pthread_mutex_t lock;			/* protects idle */
-	struct kernel_transaction *idle;	/* with their areas, to be used again */
+	struct kernel_transaction *idle;	/* the others, with their areas, to be used again */
 	unsigned int tracked;			/* regions; as engine.h says */
 };
 
@@ -361,9 +362,13 @@ static rvm_return_t kernel_close(struct rvm_log *base)
 {
 	struct kernel_log *log = kernel_log(base);
 	rvm_return_t code = kernel_flush(base);
-	struct kernel_transaction *t;
+	struct kernel_transaction *t = log->last;
 	int error = errno;
 
+	if (t) {
+		t->next = log->idle;
+		log->idle = t;
+	}
 	while ((t = log->idle)) {
 		log->idle = t->next;
 		munmap(t->area, AREA_LENGTH);
@@ -481,10 +486,28 @@ static struct kernel_transaction *new_transaction(struct kernel_log *log)
 	return t;
 }
 
+/* One that was used before, or NULL; where one thread commits, without a lock. */
+static struct kernel_transaction *take_transaction(struct kernel_log *log)
+{
+	struct kernel_transaction *t = __atomic_exchange_n(&log->last, NULL, __ATOMIC_ACQUIRE);
+
+	if (t)
+		return t;
+	pthread_mutex_lock(&log->lock);
+	t = log->idle;
+	if (t)
+		log->idle = t->next;
+	pthread_mutex_unlock(&log->lock);
+	return t;
+}
+
 static void put_transaction(struct kernel_transaction *t)
 {
 	struct kernel_log *log = kernel_log(t->base.log);
 
+	t = __atomic_exchange_n(&log->last, t, __ATOMIC_ACQ_REL);
+	if (!t)
+		return;
 	pthread_mutex_lock(&log->lock);
 	t->next = log->idle;
 	log->idle = t;
@@ -522,14 +545,9 @@ static rvm_return_t kernel_begin(struct rvm_log *base, bool restore,
 				 struct rvm_transaction **transaction)
 {
 	struct kernel_log *log = kernel_log(base);
-	struct kernel_transaction *t;
+	struct kernel_transaction *t = take_transaction(log);
 	rvm_return_t code;
 
-	pthread_mutex_lock(&log->lock);
-	t = log->idle;
-	if (t)
-		log->idle = t->next;
-	pthread_mutex_unlock(&log->lock);
 	if (!t)
 		t = new_transaction(log);
 	if (!t)

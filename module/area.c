@@ -58,9 +58,8 @@ struct rvm_region *rvm_process_find(struct rvm_process *process, u64 address, u6
 	struct rvm_region *region;
 
 	list_for_each_entry(region, &process->regions, node)
-		if (address >= region->start && address < region->end)
-			return length <= region->end - address && region->writable &&
-			       !(region->tracking & RVM_SEGMENT_TRACKED) ? region : NULL;
+		if (rvm_region_takes(region, address, length))
+			return region;
 	return NULL;
 }
 
@@ -188,7 +187,7 @@ static void restore(struct rvm_region *region, u64 address, u32 length, const u8
 
 	/* A page without an image has not been stored to. */
 	while (offset < end &&
-	       (image = rvm_image_find(&region->segment->images, &offset, end))) {
+	       (image = rvm_image_find(region->segment, &offset, end))) {
 		u32 at = offset_in_page(offset);
 		u32 n = min_t(u64, end - offset, PAGE_SIZE - at);
 
@@ -432,9 +431,14 @@ out:
 
 struct rvm_area *rvm_area_find(struct rvm_log *log, u32 id)
 {
-	struct rvm_area *area = xa_load(&log->area_ids, id);
+	struct rvm_area *area = log->recent_area;
 
-	return area && area->process->mm == current->mm ? area : NULL;
+	if (!area || area->id != id)
+		area = xa_load(&log->area_ids, id);
+	if (!area || area->process->mm != current->mm)
+		return NULL;
+	log->recent_area = area;
+	return area;
 }
 
 static void rvm_area_vma_open(struct vm_area_struct *vma)
@@ -479,6 +483,8 @@ static void rvm_area_vma_close(struct vm_area_struct *vma)
 		}
 		if (rvm_tracking_owns(area))
 			rvm_tracking_abandon(area);
+		if (log->recent_area == area)
+			log->recent_area = NULL;
 		xa_erase(&log->area_ids, area->id);
 		list_del(&area->node);
 		list_del(&area->process_node);

@@ -49,7 +49,7 @@ static void add_pieces(struct rvm_area *area, struct rvm_region *region,
 	while (offset < end) {
 		u32 n;
 
-		image = rvm_image_find(&region->segment->images, &offset, end);
+		image = rvm_image_find(region->segment, &offset, end);
 		if (!image)
 			break;
 		n = min_t(u64, end - offset, PAGE_SIZE - offset_in_page(offset));
@@ -60,15 +60,16 @@ static void add_pieces(struct rvm_area *area, struct rvm_region *region,
 
 static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct total *total)
 {
+	struct rvm_region *region = NULL;
 	struct rvm_area_entry entry;
-	struct rvm_region *region;
 	u32 at, size;
 
 	for (at = 0; at < used; at += size) {
 		size = rvm_entry_copy(base + at, used - at, &entry);
 		if (!size)
 			return -EINVAL;
-		region = rvm_process_region(area->process, entry.address, entry.length);
+		if (!region || !rvm_region_takes(region, entry.address, entry.length))
+			region = rvm_process_region(area->process, entry.address, entry.length);
 		/* Recovery could not put back what lies behind the end, in the last page. */
 		if (!region || rvm_region_offset(region, entry.address) + entry.length >
 			       READ_ONCE(region->segment->size))

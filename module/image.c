@@ -67,6 +67,17 @@ err_charge:
 	return NULL;
 }
 
+struct rvm_image *rvm_image_find_next(struct rvm_segment *segment, u64 *offset, u64 end)
+{
+	unsigned long index = *offset >> PAGE_SHIFT;
+	struct rvm_image *image;
+
+	image = xa_find(&segment->images, &index, (end - 1) >> PAGE_SHIFT, XA_PRESENT);
+	if (image)
+		*offset = max(*offset, (u64)index << PAGE_SHIFT);
+	return image;
+}
+
 u32 rvm_image_length(const struct rvm_image *image)
 {
 	u64 left = READ_ONCE(image->segment->size) - ((u64)image->index << PAGE_SHIFT);
@@ -101,6 +112,8 @@ static void drop(struct rvm_image *image)
 
 	if (!list_empty(&image->hot))
 		rvm_tracking_drop(image);
+	if (*rvm_image_recent(image->segment, image->index) == image)
+		*rvm_image_recent(image->segment, image->index) = NULL;
 	xa_erase(&image->segment->images, image->index);
 	spin_lock(&log->list_lock);
 	list_del(&image->node);

@@ -19,9 +19,9 @@
 #include <linux/xarray.h>
 
 #include "module/memory.h"
+#include "module/segment.h"
 
 struct rvm_process;
-struct rvm_segment;
 
 #define RVM_NOWHERE	U64_MAX		/* a position in the log that is none */
 
@@ -74,6 +74,9 @@ bool rvm_image_changed(struct rvm_image *image);
 struct rvm_image *rvm_image_make(struct rvm_segment *segment, struct folio *folio,
 				 enum rvm_memory_use use);
 
+/* There is none of the page at *offset: the first behind it, as rvm_image_find(). */
+struct rvm_image *rvm_image_find_next(struct rvm_segment *segment, u64 *offset, u64 end);
+
 void rvm_image_first_logged(struct rvm_image *image, u64 position, u64 sequence);
 
 /* The record at `position` changed it.  Under commit_lock. */
@@ -86,21 +89,24 @@ static inline void rvm_image_logged(struct rvm_image *image, u64 position, u64 s
 /* Write-protect the page; drop the image if it's clean.  Under truncate_lock. */
 void rvm_image_clean(struct rvm_image *image);
 
+static inline struct rvm_image **rvm_image_recent(struct rvm_segment *segment, pgoff_t index)
+{
+	return &segment->recent[index % RVM_SEGMENT_RECENT];
+}
+
 /*
  * The first image at or after *offset and before end, or NULL: *offset moves on
- * to where its page begins.
+ * to where its page begins.  Under commit_lock.
  */
-static inline struct rvm_image *rvm_image_find(struct xarray *images, u64 *offset, u64 end)
+static inline struct rvm_image *rvm_image_find(struct rvm_segment *segment, u64 *offset, u64 end)
 {
 	unsigned long index = *offset >> PAGE_SHIFT;
-	struct rvm_image *image = xa_load(images, index);
+	struct rvm_image **recent = rvm_image_recent(segment, index);
 
-	if (image)
-		return image;
-	image = xa_find(images, &index, (end - 1) >> PAGE_SHIFT, XA_PRESENT);
-	if (image)
-		*offset = max(*offset, (u64)index << PAGE_SHIFT);
-	return image;
+	if (*recent && (*recent)->index == index)
+		return *recent;
+	*recent = xa_load(&segment->images, index);
+	return *recent ? *recent : rvm_image_find_next(segment, offset, end);
 }
 
 /* Drop all of a segment that nobody uses any more. */

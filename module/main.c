@@ -159,8 +159,9 @@ static int tell(const struct rvm_findings *findings, u64 to, u32 room, u64 __use
 {
 	size_t n = min_t(u64, findings->count, room);
 
-	if (put_user(findings->count, count) ||
-	    copy_to_user(u64_to_user_ptr(to), findings->found, n * sizeof(findings->found[0])))
+	if (put_user(findings->count, count))
+		return -EFAULT;
+	if (n && copy_to_user(u64_to_user_ptr(to), findings->found, n * sizeof(findings->found[0])))
 		return -EFAULT;
 	return 0;
 }

@@ -10,11 +10,16 @@
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/xarray.h>
+#include "uapi/linux/rvm.h"
 
 #include "module/file.h"
+#include "module/tracking.h"
 
+struct rvm_image;
 struct rvm_log;
 struct rvm_process;
+
+#define RVM_SEGMENT_RECENT	64
 
 struct rvm_segment {
 	struct list_head node;		/* log->segments */
@@ -29,6 +34,7 @@ struct rvm_segment {
 	bool unfit;			/* attach_lock: RECOVER could not apply them */
 	bool unflushed;			/* truncate_lock: written since its last flush */
 	struct xarray images;		/* by page index; erased under commit_lock */
+	struct rvm_image *recent[RVM_SEGMENT_RECENT];	/* found last; commit_lock */
 	unsigned long image_count;	/* list_lock */
 	struct list_head regions;	/* commit_lock */
 	unsigned int region_count;	/* commit_lock */
@@ -58,6 +64,14 @@ struct rvm_region {
 static inline u64 rvm_region_offset(const struct rvm_region *region, unsigned long address)
 {
 	return ((u64)region->index << PAGE_SHIFT) + (address - region->start);
+}
+
+/* Does all of [address, address + length) lie in the region, and may be declared there? */
+static inline bool rvm_region_takes(const struct rvm_region *region, u64 address, u64 length)
+{
+	return address >= region->start && address < region->end &&
+	       length <= region->end - address && region->writable &&
+	       !(region->tracking & RVM_SEGMENT_TRACKED);
 }
 
 /*
