@@ -62,7 +62,7 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 {
 	struct rvm_region *region = NULL;
 	struct rvm_area_entry entry;
-	u32 at, size;
+	u32 at, size, n = 0;
 
 	for (at = 0; at < used; at += size) {
 		size = rvm_entry_copy(base + at, used - at, &entry);
@@ -77,6 +77,8 @@ static int add_entries(struct rvm_area *area, const u8 *base, u32 used, struct t
 		add_pieces(area, region, &entry, total);
 		if (total->bytes > RVM_RECORD_MAX)
 			return -EFBIG;
+		if (++n % 64)
+			continue;
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
