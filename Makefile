@@ -139,7 +139,7 @@ $(vm_tests): $(BUILD)/%: $(BUILD)/obj/%.o $(archives)
 $(BUILD)/tests/api/examples: | $(examples)
 
 # for QEMU, see tests/profile
-$(BUILD)/tests/vm/profile.so: tests/vm/profile.c tools/rvmbench/mark.h Makefile
+$(BUILD)/tests/vm/profile.so: tests/vm/profile.c tests/vm/qemu_plugin.h tools/rvmbench/mark.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared -o $@ $<
 

@@ -99,6 +99,7 @@ static int write_ring(struct rvm_log *log, u64 from, u64 to)
  */
 static unsigned int writes_max(struct rvm_log *log)
 {
+	/* An average of a moment ago is as good. */
 	bool is_short = data_race(ewma_rvm_write_ns_read(&log->write_ns)) < SHORT_WRITE;
 
 	return is_short && !single_task_running() ? 2 : RVM_LOG_WRITES;

@@ -181,7 +181,9 @@ static inline bool rvm_log_fits_empty(struct rvm_log *log, u64 size)
 /* Is there room to append size bytes now?  Without commit_lock it may be otherwise soon. */
 static inline bool rvm_log_fits(struct rvm_log *log, u64 size)
 {
-	u64 head = atomic64_read(&log->head), end = data_race(READ_ONCE(log->appended)) + size;
+	u64 head = atomic64_read(&log->head);
+	/* Who asks without the lock asks again with it. */
+	u64 end = data_race(READ_ONCE(log->appended)) + size;
 
 	return round_up(end, log->file.block) - head <= log->status->area_length;
 }

@@ -108,7 +108,8 @@ TEST_F(room, one_after_the_other)
 			.page = self->memory + length + i * PAGE,
 		};
 		ASSERT_NE(MAP_FAILED, (void *)others[i].area);
-		ASSERT_EQ(0, pthread_create(&others[i].thread, NULL, commit_until_done, &others[i]));
+		ASSERT_EQ(0, pthread_create(&others[i].thread, NULL, commit_until_done,
+					    &others[i]));
 	}
 	for (i = 0; i < 5; i++) {
 		append(self->w.area, (uintptr_t)self->memory, length, RVM_ENTRY_NO_RESTORE);
