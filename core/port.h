@@ -21,10 +21,11 @@ static inline u32 rvm_crc32c(u32 crc, const void *data, size_t length)
 #ifdef CONFIG_X86_64
 	/* The layers above the kernel's own cost more than a short record's checksum. */
 	if (length % 8 == 0 && length <= 1024 && static_cpu_has(X86_FEATURE_XMM4_2)) {
+		const u64 *word = data;
 		u64 sum = crc;
 
-		for (; length; data += 8, length -= 8)
-			asm("crc32q %1, %0" : "+r" (sum) : "rm" (*(const u64 *)data));
+		for (; length; word++, length -= 8)
+			asm("crc32q %1, %0" : "+r" (sum) : "rm" (*word));
 		return sum;
 	}
 #endif

@@ -52,10 +52,9 @@ static uint32_t look_at(struct rds_extent extent)
 {
 	uint32_t at = extent.first, end = at + extent.length, used = 0;
 	struct rds_extent block;
-	int found = 0;
 
 	while (at < end) {
-		found = rds_image_next(rds_heap.image->map, at, end, &block);
+		int found = rds_image_next(rds_heap.image->map, at, end, &block);
 		if (found < 0) {
 			/* nobody is to get anything of it */
 			rds_heap.damaged = true;

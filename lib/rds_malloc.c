@@ -65,7 +65,6 @@ static void count_used(struct rds_owner *owner, int64_t chunks)
  */
 
 struct request {
-	uint32_t length;	/* chunks */
 	unsigned long size;
 	char *address;		/* the result */
 };

@@ -142,12 +142,12 @@ static void fill_state(rvm_statistics_t *s, const struct rvm_count_state *state)
 /* Both are nothing but numbers, of which none has shrunk. */
 static struct rvm_counts since(const struct rvm_counts *now, const struct rvm_counts *before)
 {
-	const u64 *x = (const u64 *)now, *y = (const u64 *)before;
-	struct rvm_counts result;
+	struct rvm_counts result = *now;
+	const u64 *old = (const u64 *)before;
 	u64 *to = (u64 *)&result;
 
 	for (size_t i = 0; i < sizeof(result) / sizeof(*to); i++)
-		to[i] = x[i] - y[i];
+		to[i] -= old[i];
 	return result;
 }
 

@@ -20,6 +20,7 @@ static const rvm_length_t optimize_flags[] = { 0, RVM_COALESCE_RANGES, RVM_ALL_O
 static const rvm_length_t tracking_flags[] = {
 	RVM_TRACK_RANGES, RVM_TRACK_CHECK, RVM_TRACK_PAGES, RVM_TRACK_DIFF,
 };
+
 static const rvm_length_t mechanism_flags[] = {
 	0, RVM_TRACK_USERFAULTFD, RVM_TRACK_USERFAULTFD_ASYNC,
 };
