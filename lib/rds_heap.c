@@ -55,6 +55,7 @@ static uint32_t look_at(struct rds_extent extent)
 
 	while (at < end) {
 		int found = rds_image_next(rds_heap.image->map, at, end, &block);
+
 		if (found < 0) {
 			/* nobody is to get anything of it */
 			rds_heap.damaged = true;
