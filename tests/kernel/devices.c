@@ -27,8 +27,8 @@ FIXTURE_VARIANT_ADD(devices, loop_direct_512) { &loop_direct, 512 };
 FIXTURE_VARIANT_ADD(devices, loop_direct_4096) { &loop_direct, 4096 };
 FIXTURE_VARIANT_ADD(devices, loop_file_512) { &loop_file, 512 };
 FIXTURE_VARIANT_ADD(devices, loop_file_4096) { &loop_file, 4096 };
-FIXTURE_VARIANT_ADD(devices, nbd_512) { &nbd, 512 };
-FIXTURE_VARIANT_ADD(devices, nbd_4096) { &nbd, 4096 };
+FIXTURE_VARIANT_ADD(devices, nbd_512) { &network, 512 };
+FIXTURE_VARIANT_ADD(devices, nbd_4096) { &network, 4096 };
 FIXTURE_VARIANT_ADD(devices, drbd_512) { &drbd, 512 };
 FIXTURE_VARIANT_ADD(devices, drbd_4096) { &drbd, 4096 };
 
@@ -155,8 +155,8 @@ static int forget_requests(struct stacked *log, struct stacked *segment)
 {
 	int fd = open(TRACING "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
 
-	log->flushes = 0;
-	segment->flushes = 0;
+	log->nbd.flushes = 0;
+	segment->nbd.flushes = 0;
 	return fd < 0 ? -1 : close(fd);
 }
 
@@ -187,7 +187,7 @@ static unsigned int flushed(struct stacked *d)
 	unsigned int i, n = 0;
 
 	if (!d->kind->lower)
-		return __atomic_load_n(&d->flushes, __ATOMIC_SEQ_CST) != 0;
+		return __atomic_load_n(&d->nbd.flushes, __ATOMIC_SEQ_CST) != 0;
 	for (i = 0; i < d->kind->parts; i++)
 		n += was_flushed(d->lower[i]);
 	return n;

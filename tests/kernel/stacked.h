@@ -8,7 +8,8 @@
 
 #include "null_blk.h"
 
-#include <endian.h>
+#include "tests/nbd.h"
+
 #include <stddef.h>
 #include <sys/sysmacros.h>
 
@@ -17,7 +18,6 @@
 #include <linux/genetlink.h>
 #include <linux/loop.h>
 #include <linux/major.h>
-#include <linux/nbd.h>
 #include <linux/netlink.h>
 #include <linux/raid/md_p.h>
 #include <linux/raid/md_u.h>
@@ -31,11 +31,7 @@ struct stacked {
 	unsigned int block;		/* bytes of a sector */
 	char path[256];
 	char lower[2][32];
-	/* nbd */
-	int device, client, server;
-	pthread_t attached, serving;
-	char *bytes;
-	unsigned int flushes;		/* and FUA writes that the server has done */
+	struct nbd nbd;
 };
 
 struct kind {
@@ -222,83 +218,18 @@ static int remove_loop_file(struct stacked *d)
 
 /* --- nbd ---------------------------------------------------------------- */
 
-#define NBD_FUA		(1 << 16)
-
-/* Replies and requests that the kernel and we have sent as a whole. */
-static void *serve_nbd(void *argument)
+static int make_network(struct stacked *d)
 {
-	struct stacked *d = argument;
-	struct nbd_request request;
-	struct nbd_reply reply = { .magic = htobe32(NBD_REPLY_MAGIC) };
-	uint32_t type, length;
-	uint64_t from;
-
-	while (recv(d->server, &request, sizeof(request), MSG_WAITALL) == sizeof(request)) {
-		type = be32toh(request.type);
-		length = be32toh(request.len);
-		from = be64toh(request.from);
-		if ((type & 0xffff) == NBD_CMD_DISC || from + length > LOWER_LENGTH)
-			break;
-		if ((type & 0xffff) == NBD_CMD_WRITE &&
-		    recv(d->server, d->bytes + from, length, MSG_WAITALL) != (ssize_t)length)
-			break;
-		if ((type & 0xffff) == NBD_CMD_FLUSH || type & NBD_FUA)
-			__atomic_fetch_add(&d->flushes, 1, __ATOMIC_SEQ_CST);
-		memcpy(reply.handle, request.handle, sizeof(reply.handle));
-		send(d->server, &reply, sizeof(reply), MSG_NOSIGNAL);
-		if ((type & 0xffff) == NBD_CMD_READ)
-			send(d->server, d->bytes + from, length, MSG_NOSIGNAL);
-	}
-	shutdown(d->server, SHUT_RDWR);
-	return NULL;
-}
-
-static void *attach_nbd(void *argument)
-{
-	ioctl(((struct stacked *)argument)->device, NBD_DO_IT);
-	return NULL;
-}
-
-static int make_nbd(struct stacked *d)
-{
-	uint64_t length = 0;
-	int fds[2], tries;
-
-	sprintf(d->path, "/dev/nbd%u", d->number);
-	d->device = open(d->path, O_RDWR | O_CLOEXEC);
-	d->bytes = calloc(1, LOWER_LENGTH);
-	if (d->device < 0 || !d->bytes || socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+	d->nbd = (struct nbd){ .number = d->number, .block = d->block, .length = LOWER_LENGTH };
+	if (make_nbd(&d->nbd))
 		return -1;
-	d->client = fds[0];
-	d->server = fds[1];
-	if (pthread_create(&d->serving, NULL, serve_nbd, d) ||
-	    ioctl(d->device, NBD_SET_BLKSIZE, (unsigned long)d->block) ||
-	    ioctl(d->device, NBD_SET_SIZE_BLOCKS, LOWER_LENGTH / d->block) ||
-	    ioctl(d->device, NBD_SET_FLAGS,
-		  NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA) ||
-	    ioctl(d->device, NBD_SET_SOCK, d->client) ||
-	    pthread_create(&d->attached, NULL, attach_nbd, d))
-		return -1;
-	for (tries = 0; tries < 1000 && length != LOWER_LENGTH; tries++) {
-		sleep_us(10000);
-		if (ioctl(d->device, BLKGETSIZE64, &length))
-			return -1;
-	}
-	return length == LOWER_LENGTH ? 0 : -1;
+	strcpy(d->path, d->nbd.path);
+	return 0;
 }
 
-static int remove_nbd(struct stacked *d)
+static int remove_network(struct stacked *d)
 {
-	int ret = ioctl(d->device, NBD_DISCONNECT);
-
-	pthread_join(d->attached, NULL);
-	pthread_join(d->serving, NULL);
-	ioctl(d->device, NBD_CLEAR_SOCK);
-	close(d->device);
-	close(d->client);
-	close(d->server);
-	free(d->bytes);
-	return ret;
+	return remove_nbd(&d->nbd);
 }
 
 /* --- drbd: a primary that has no peer ----------------------------------- */
@@ -465,7 +396,7 @@ static const struct kind loop = { make_loop, remove_loop, 1, 1, false };
 static const struct kind loop_direct = { make_loop_direct, remove_loop, 1, 1, false };
 /* a file in memory, which nothing flushes */
 static const struct kind loop_file = { make_loop_file, remove_loop_file, 0, 0, false };
-static const struct kind nbd = { make_nbd, remove_nbd, 0, 1, false };
+static const struct kind network = { make_network, remove_network, 0, 1, false };
 /* the other one is for its metadata */
 static const struct kind drbd = { make_drbd, remove_drbd, 2, 1, false };
 
