@@ -10,6 +10,8 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 
+#include <linux/io_uring.h>
+
 #define PAGES	(LENGTH / PAGE)
 
 FIXTURE(tracking) {
@@ -403,6 +405,25 @@ TEST_F(tracking, system_calls)
 	close(pair[0]);
 	close(pair[1]);
 	free(buffer);
+}
+
+/*
+ * A buffer that is registered stays pinned, and whoever stores to it does so unseen:
+ * the kernel takes no memory of files for one.
+ */
+TEST_F(tracking, registered_buffer)
+{
+	struct world *w = &self->w;
+	struct iovec buffer = { w->memory, PAGE };
+	struct io_uring_params params = { .flags = 0 };
+	int ring = syscall(SYS_io_uring_setup, 2, &params);
+
+	WORKS(ring);
+	BEGIN(w);
+	ASSERT_EQ(-1, syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &buffer, 1));
+	ASSERT_TRUE(errno == EOPNOTSUPP || errno == EFAULT) TH_LOG("%s", strerror(errno));
+	WORKS(do_abort(w->log, w->area));
+	close(ring);
 }
 
 /* What goes in the middle of a transaction takes its changes along. */
