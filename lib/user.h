@@ -248,6 +248,7 @@ struct user_apply {
 	size_t segment_count;
 	struct user_segment *segment;	/* of the last range */
 	struct user_gather *gather;
+	bool read_ahead;		/* the segments' pages, as the first who comes to them */
 	u64 write_ns;			/* for writing and flushing the segments */
 	struct user_segment *kept;	/* missing or failed, the one with the oldest record */
 	int kept_error;

@@ -163,6 +163,7 @@ int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 	error = user_gather_init(&gather, a->log, length);
 	if (error)
 		return error;
+	gather.read_ahead = a->read_ahead;
 	a->gather = &gather;
 	error = apply_records(a, end_sequence);
 	a->write_ns = gather.write_ns;

@@ -9,6 +9,7 @@
  * regions, which are whole pages, have nobody else in them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,17 +167,23 @@ static void write_pieces(struct user_gather *g, const struct gather_page *p)
 	}
 }
 
+/* It has to be read, for what is written is only a part. */
+static bool is_partial(const struct user_gather *g, const struct gather_page *p)
+{
+	return g->pieces[p->last - 1].length < USER_PAGE;
+}
+
 /*
  * The page as it is going to be: its length, less than a whole one at the
  * segment's end; or 0 if it can't be read, and the pieces have to do.
  */
 static u32 make_image(struct user_gather *g, const struct gather_page *p, char *image)
 {
-	const struct gather_piece *piece = &g->pieces[p->last - 1];
+	const struct gather_piece *piece;
 	u32 i, length = 0;
 	ssize_t n;
 
-	if (piece->length < USER_PAGE) {	/* else it covers all */
+	if (is_partial(g, p)) {
 		do {
 			n = pread(p->segment->target, image, USER_PAGE, p->number * USER_PAGE);
 		} while (n < 0 && errno == EINTR);
@@ -205,7 +212,7 @@ static u32 write_group(struct user_gather *g, u32 i)
 
 		if (p->segment != first->segment || p->number != first->number + pages)
 			break;
-		if (p->count <= FEW && g->pieces[p->last - 1].length < USER_PAGE)
+		if (p->count <= FEW && is_partial(g, p))
 			break;
 		length = make_image(g, p, g->images + pages * USER_PAGE);
 		if (!length)
@@ -223,11 +230,35 @@ static u32 write_group(struct user_gather *g, u32 i)
 	return i + pages;
 }
 
+/*
+ * The system reads all of them at once, where it would read one after the other as each is
+ * written.  What it can't do now is done then.
+ */
+static void read_ahead(struct user_gather *g)
+{
+	u32 i, pages;
+
+	for (i = 0; i < g->page_count; i += pages) {
+		const struct gather_page *p = &g->pages[i];
+
+		for (pages = 0; i + pages < g->page_count && is_partial(g, p + pages); pages++)
+			if (p[pages].segment != p->segment || p[pages].number != p->number + pages)
+				break;
+		if (pages)
+			posix_fadvise(p->segment->target, p->number * USER_PAGE, pages * USER_PAGE,
+				      POSIX_FADV_WILLNEED);
+		else
+			pages = 1;
+	}
+}
+
 void user_gather_flush(struct user_gather *g)
 {
 	u32 i;
 
 	qsort(g->pages, g->page_count, sizeof(*g->pages), by_place);
+	if (g->read_ahead)
+		read_ahead(g);
 	for (i = 0; i < g->page_count; )
 		i = write_group(g, i);
 	memset(g->heads, 0, (g->mask + 1) * sizeof(*g->heads));

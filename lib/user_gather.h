@@ -19,6 +19,7 @@ struct user_gather {
 	u32 *heads;		/* hash table of pages: index + 1 */
 	u32 mask;
 	char *images;		/* of pages in the write that is being put together */
+	bool read_ahead;	/* nothing of the pages is in memory yet */
 	u64 write_ns;		/* that writing took */
 };
 

@@ -191,6 +191,7 @@ static int apply(struct user_log *log, struct user_apply *a)
 	tail = a->scan.position;
 	end_sequence = a->scan.sequence;
 	user_apply_rewind(a);
+	a->read_ahead = true;
 	error = user_apply_run(a, end_sequence, tail - a->status->head);
 	if (error)
 		return error;

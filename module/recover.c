@@ -16,13 +16,50 @@
 #include "module/truncate.h"
 
 #define PAGES_AT_A_TIME	4096	/* what recovery holds in memory at once */
+#define READ_AHEAD	(64u << 10)	/* bytes of the log whose pages are being read */
 
 struct recovery {
 	struct rvm_log *log;
 	struct rvm_record record;
 	bool applied, kept;		/* some of the record was, some stays */
 	unsigned int pages;		/* applied since the last truncation */
+	struct rvm_scan ahead;		/* goes before, for the pages */
 };
+
+/* The segment takes part, and the range is in it. */
+static bool takes(struct rvm_segment *segment, u64 offset, u32 length)
+{
+	return segment && segment->waiting && segment->file.writable &&
+	       offset + length <= segment->size;
+}
+
+static int begin_read(void *context, u32 id, u64 offset, const void *data, u32 length)
+{
+	struct recovery *r = context;
+	struct rvm_segment *segment = rvm_segment_find(r->log, id);
+
+	if (length && takes(segment, offset, length)) {
+		pgoff_t first = offset >> PAGE_SHIFT, last = (offset + length - 1) >> PAGE_SHIFT;
+		DEFINE_READAHEAD(ahead, NULL, NULL, segment->inode->i_mapping, first);
+
+		page_cache_ra_unbounded(&ahead, last - first + 1, 0);
+	}
+	return 0;
+}
+
+/*
+ * Records are of pages anywhere, and a device does many reads in the time of one: they
+ * begin before they are needed.  What fails here is found, and told, by the scan.
+ */
+static void read_ahead(struct recovery *r, u64 position)
+{
+	u64 end = min(position + READ_AHEAD, r->log->status->start);
+
+	while (r->ahead.position < end)
+		if (rvm_scan_next(&r->ahead) <= 0 ||
+		    rvm_scan_ranges(&r->ahead, &r->ahead.record, begin_read, r))
+			return;
+}
 
 static int apply_to_page(struct recovery *r, struct rvm_segment *segment, u64 offset,
 			 const void *data, u32 length)
@@ -61,7 +98,7 @@ static int apply(void *context, u32 id, u64 offset, const void *data, u32 length
 	}
 	if (!segment->waiting)
 		return 0;
-	if (!segment->file.writable || offset + length > segment->size) {
+	if (!takes(segment, offset, length)) {
 		pr_warn_ratelimited("a segment is too short or read-only for its log records: they stay in the log\n");
 		segment->unfit = true;
 		r->kept = true;
@@ -89,6 +126,7 @@ static int apply_records(struct recovery *r, struct rvm_scan *scan, u64 *applied
 	int ret;
 
 	while (scan->position < start) {
+		read_ahead(r, scan->position);
 		ret = rvm_scan_next(scan);
 		if (ret <= 0)
 			return ret;
@@ -137,9 +175,14 @@ int rvm_recover(struct rvm_log *log, u64 *applied, u64 *kept)
 	ret = rvm_log_scan_init(log, &scan);
 	if (ret)
 		goto out;
+	ret = rvm_log_scan_init(log, &r.ahead);
+	if (ret)
+		goto out_scan;
 	list_for_each_entry(segment, &log->segments, node)
 		segment->unfit = false;
 	ret = apply_records(&r, &scan, applied, kept, &first_kept, &first_kept_sequence);
+	rvm_log_scan_end(&r.ahead);
+out_scan:
 	rvm_log_scan_end(&scan);
 	if (ret)
 		goto out;
