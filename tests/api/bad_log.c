@@ -122,12 +122,6 @@ static void open_log(CHILD_ARGS)
 	_exit(start_with(f, AREA, 0) || rvm_terminate() ? OTHER_ERROR : STARTED);
 }
 
-/* How far on to the next case: RVM_TEST_BRIEF is for kernels on which all take too long. */
-static size_t step(size_t usual)
-{
-	return getenv("RVM_TEST_BRIEF") ? 8 * usual : usual;
-}
-
 static int outcome(struct __test_metadata *_metadata, const struct files *f)
 {
 	int status = in_child(_metadata, f, try_log);
