@@ -7,7 +7,11 @@
  * A forked child closes its copies of our fds at once; the ownership is the
  * parent's alone.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* CPU_COUNT */
+#endif
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,9 +54,11 @@ static void log_free(struct user_log *log)
 static struct user_log *log_new(const char *path, const struct rvm_log_options *options)
 {
 	struct user_log *log = calloc(1, sizeof(*log));
+	cpu_set_t cpus;
 
 	if (!log)
 		return NULL;
+	log->cpus = sched_getaffinity(0, sizeof(cpus), &cpus) ? CPU_SETSIZE : CPU_COUNT(&cpus);
 	log->base.engine = &rvm_engine_user;
 	log->options = *options;
 	log->fd = log->io_fd = -1;

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "core/format.h"
 #include "core/record.h"
@@ -79,7 +80,7 @@ struct user_batch {
 	u64 next_sequence;	/* of the first after it */
 	u32 records;
 	bool merged;		/* no more is to be gained by merging it */
-	bool called;		/* one of those who wait was told to write it */
+	bool called;		/* one of those who wait was told to write it: a write may begin */
 	u64 coalesced_ranges, coalesced_bytes;	/* what user_merge.c saved in the first of them */
 	bool done;		/* written; acknowledged when all before it are */
 	pthread_cond_t changed;	/* for those who wait for its write, or to do it */
@@ -151,6 +152,11 @@ struct user_log {
 	struct user_batch *open;	/* takes records; NULL or the last */
 	struct user_batch *spare;
 	unsigned int writes;	/* in flight */
+	bool shares;		/* two at most: watch_cpu() has seen that this is better */
+	unsigned int cpus;	/* that the process may use */
+	unsigned int watched;	/* writes since then, */
+	u64 shortest_ns;	/* the shortest of them, */
+	u64 watched_ns, watched_cpu_ns;	/* and what the two clocks said then */
 	char *merge_data;	/* where a batch is merged into (user_merge.c) */
 	size_t merge_capacity;
 
@@ -194,8 +200,8 @@ static inline u64 user_round_up(u64 n, u64 unit)
 
 /* RVM_EIO with errno from a negative errno; -ENOMEM is RVM_ENO_MEMORY. */
 rvm_return_t user_error(int error);
-/* Nanoseconds, to measure how long something takes. */
-u64 user_clock(void);
+/* In nanoseconds. */
+u64 user_clock(clockid_t clock);
 /* A sentence for the person on stderr. */
 void user_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

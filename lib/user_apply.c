@@ -170,7 +170,7 @@ int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 	user_gather_free(&gather);
 	if (error)
 		return error;
-	began = user_clock();
+	began = user_clock(CLOCK_MONOTONIC);
 	for (i = 0; i < a->segment_count; i++) {
 		struct user_segment *s = a->segments[i];
 
@@ -186,6 +186,6 @@ int user_apply_run(struct user_apply *a, u64 end_sequence, u64 length)
 			a->kept_error = s->failure ? s->failure : s->absent;
 		}
 	}
-	a->write_ns += user_clock() - began;
+	a->write_ns += user_clock(CLOCK_MONOTONIC) - began;
 	return 0;
 }

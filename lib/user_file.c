@@ -31,11 +31,11 @@ rvm_return_t user_error(int error)
 	return error == 0 ? RVM_SUCCESS : error == -ENOMEM ? RVM_ENO_MEMORY : RVM_EIO;
 }
 
-u64 user_clock(void)
+u64 user_clock(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 

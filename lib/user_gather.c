@@ -121,9 +121,9 @@ static void write_segment(struct user_gather *g, struct user_segment *s, u64 off
 		return;
 	user_count(g->log->counters.segment_writes, 1);
 	user_count(g->log->counters.segment_bytes, length);
-	began = user_clock();
+	began = user_clock(CLOCK_MONOTONIC);
 	s->failure = -user_file_write(s->target, offset, data, length);
-	g->write_ns += user_clock() - began;
+	g->write_ns += user_clock(CLOCK_MONOTONIC) - began;
 }
 
 void user_gather_add(struct user_gather *g, struct user_segment *segment, u64 offset,

@@ -46,12 +46,12 @@ static int advance(struct user_log *log, struct rvm_status *status, u64 head, u6
 static int epoch(struct user_log *log, struct user_apply *a, u64 end, u64 end_sequence,
 		 struct rvm_truncation_time *time)
 {
-	u64 began = user_clock();
+	u64 began = user_clock(CLOCK_MONOTONIC);
 	int error;
 
 	error = user_apply_run(a, end_sequence, end - a->status->head);
 	time->apply = a->write_ns;
-	time->build = user_clock() - began - time->apply;
+	time->build = user_clock(CLOCK_MONOTONIC) - began - time->apply;
 	if (error)
 		return error;
 	if (a->kept) {
@@ -100,12 +100,12 @@ static int truncate_log(struct user_log *log, struct rvm_truncation_time *time)
 int user_truncate_epoch(struct user_log *log, enum rvm_truncation why)
 {
 	struct rvm_truncation_time time = { 0 };
-	u64 began = user_clock();
+	u64 began = user_clock(CLOCK_MONOTONIC);
 	int error = truncate_log(log, &time);
 
 	if (error)
 		return error;
-	time.total = user_clock() - began;
+	time.total = user_clock(CLOCK_MONOTONIC) - began;
 	pthread_mutex_lock(&log->lock);
 	rvm_count_truncation(&log->counts, why, &time);
 	log->state.last_truncation = time;

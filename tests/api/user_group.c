@@ -6,14 +6,22 @@
  *
  * The program brings its own pwrite, in which writes to the log's records wait
  * until the test lets them go, one by one, and each time only when all threads
- * are asleep.  So nothing here depends on how long anything takes.
+ * are asleep.  It also brings its own clocks, which say how long a write takes and
+ * whether the CPU is busy.  So nothing here depends on how long anything takes.
  */
 #define ASLEEP	'S'
 #include "tests/held.h"
 
 #include <sys/syscall.h>
 
-static ino_t held_inode;	/* under the mutex */
+#define SHARED		2	/* under way at once where commits share writes, at most */
+#define WATCHED		64	/* so many writes decide whether they do */
+
+/* under the mutex */
+static ino_t held_inode;
+/* the clocks: what a look at the time takes, and whether all CPUs are in use meanwhile */
+static unsigned long look_ns = 1000;
+static bool is_busy;
 
 static void let_go(unsigned int write)
 {
@@ -53,6 +61,23 @@ ssize_t pwrite(int fd, const void *buffer, size_t length, off_t offset)
 	return syscall(SYS_pwrite64, fd, buffer, length, offset);
 }
 
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	static unsigned long ns, cpu_ns;
+	unsigned long time;
+
+	if (clock != CLOCK_MONOTONIC && clock != CLOCK_PROCESS_CPUTIME_ID)
+		return (int)syscall(SYS_clock_gettime, clock, t);
+	pthread_mutex_lock(&mutex);
+	ns += look_ns;
+	cpu_ns += is_busy ? CPU_SETSIZE * look_ns : 0;
+	time = clock == CLOCK_MONOTONIC ? ns : cpu_ns;
+	pthread_mutex_unlock(&mutex);
+	t->tv_sec = time / 1000000000;
+	t->tv_nsec = time % 1000000000;
+	return 0;
+}
+
 static void open_held(struct __test_metadata *_metadata, const struct files *f,
 		      rvm_region_t *region, unsigned long length, unsigned long flags)
 {
@@ -69,6 +94,20 @@ static void open_held(struct __test_metadata *_metadata, const struct files *f,
 	pthread_mutex_lock(&mutex);
 	held_inode = st.st_ino;
 	pthread_mutex_unlock(&mutex);
+}
+
+/* So many commits, each with a write that is not held, while a look at the time takes this. */
+static void commit_alone(struct __test_metadata *_metadata, const rvm_region_t *region,
+			 unsigned int times, bool busy, unsigned long ns)
+{
+	ino_t inode = held_inode;
+
+	held_inode = 0;
+	is_busy = busy;
+	look_ns = ns;
+	while (times--)
+		OK(commit_bytes(region->vmaddr, 1, 1, flush));
+	held_inode = inode;
 }
 
 FIXTURE(user_group) { struct files f; };
@@ -92,7 +131,7 @@ static void in_order(CHILD_ARGS)
 	unsigned int i;
 
 	open_held(_metadata, f, &region, SHORT, 0);
-	ten_commit(_metadata, &region);
+	ten_commit(_metadata, &region, WRITES);
 	/* the last is over first: that acknowledges none, and lets the others' begin, as one */
 	release(7, 0, 10);
 	ASSERT_EQ(0, finished(10));
@@ -122,6 +161,103 @@ TEST_F(user_group, in_order)
 	CHILD_OK(in_order);
 }
 
+/* The CPU is busy, and writes are short: two are under way, and the next takes all others. */
+static void shared(CHILD_ARGS)
+{
+	rvm_region_t region;
+	unsigned int i;
+
+	open_held(_metadata, f, &region, SHORT, 0);
+	commit_alone(_metadata, &region, WATCHED, true, 1000);
+	ten_commit(_metadata, &region, SHARED);
+	release(1, 0, 10);
+	ASSERT_EQ(0, finished(10));
+	ASSERT_EQ(3, begun);
+	release(0, 0, 10);
+	ASSERT_EQ(3, finished(10));
+	release(2, 0, 10);
+	ASSERT_EQ(0x3ff, finished(10));
+	join(_metadata, 10);
+	for (i = 0; i < 10; i++)
+		ASSERT_EQ(RVM_SUCCESS, committers[i].code);
+	ASSERT_EQ(3, begun);
+	OK(rvm_terminate());
+}
+
+TEST_F(user_group, shared)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(shared);
+}
+
+static void all_alone(struct __test_metadata *_metadata, const struct files *f, bool busy,
+		      unsigned long ns)
+{
+	rvm_region_t region;
+	unsigned int i;
+
+	open_held(_metadata, f, &region, SHORT, 0);
+	/* it was so, but is no more */
+	commit_alone(_metadata, &region, WATCHED, true, 1000);
+	commit_alone(_metadata, &region, WATCHED, busy, ns);
+	ten_commit(_metadata, &region, WRITES);
+	for (i = 0; i < WRITES + 1; i++)
+		release(i, 0, 10);
+	join(_metadata, 10);
+	OK(rvm_terminate());
+}
+
+static void not_busy(CHILD_ARGS)
+{
+	all_alone(_metadata, f, false, 1000);
+}
+
+static void long_writes(CHILD_ARGS)
+{
+	all_alone(_metadata, f, true, 1000000);
+}
+
+TEST_F(user_group, not_shared)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(not_busy);
+	CHILD_OK(long_writes);
+}
+
+/* 8 are under way when it is seen: of those all but one end, then the two that wait get theirs. */
+static void shared_from_now_on(CHILD_ARGS)
+{
+	rvm_region_t region;
+	unsigned int i;
+
+	open_held(_metadata, f, &region, SHORT, 0);
+	commit_alone(_metadata, &region, WATCHED - 1, true, 1000);
+	ten_commit(_metadata, &region, WRITES);
+	for (i = 0; i < WRITES - SHARED; i++) {
+		release(i, 0, 10);
+		ASSERT_EQ((2u << i) - 1, finished(10));
+		ASSERT_EQ(WRITES, begun);
+	}
+	release(7, 0, 10);
+	ASSERT_EQ(0x3f, finished(10));
+	ASSERT_EQ(9, begun);
+	release(8, 0, 10);
+	ASSERT_EQ(0x3f, finished(10));
+	release(6, 0, 10);
+	ASSERT_EQ(0x3ff, finished(10));
+	join(_metadata, 10);
+	OK(rvm_terminate());
+}
+
+TEST_F(user_group, shared_from_now_on)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(shared_from_now_on);
+}
+
 /* The third write fails when a later one is over: so does all from there on, and only what is before is there. */
 static void earlier_fails(CHILD_ARGS)
 {
@@ -130,7 +266,7 @@ static void earlier_fails(CHILD_ARGS)
 	unsigned int i;
 
 	open_held(_metadata, f, &region, SHORT, 0);
-	ten_commit(_metadata, &region);
+	ten_commit(_metadata, &region, WRITES);
 	release(5, 0, 10);
 	release(2, EIO, 10);
 	/* the sixth's end let the write of the two that waited begin; one of them makes it */
@@ -191,29 +327,35 @@ TEST_F(user_group, earlier_fails)
 }
 
 static void fair(struct __test_metadata *_metadata, const struct files *f, unsigned long length,
-		 unsigned long flags)
+		 unsigned long flags, bool busy)
 {
 	rvm_region_t region;
 
 	open_held(_metadata, f, &region, length, flags);
-	all_commit(_metadata, &region, length);
+	commit_alone(_metadata, &region, WATCHED, busy, 1000);
+	all_commit(_metadata, &region, length, busy ? SHARED : WRITES);
 	ASSERT_LE(waited, 1);
 	OK(rvm_terminate());
 }
 
 static void fair_short(CHILD_ARGS)
 {
-	fair(_metadata, f, SHORT, 0);
+	fair(_metadata, f, SHORT, 0, false);
 }
 
 static void fair_long(CHILD_ARGS)
 {
-	fair(_metadata, f, LONG, 0);
+	fair(_metadata, f, LONG, 0, false);
+}
+
+static void fair_shared(CHILD_ARGS)
+{
+	fair(_metadata, f, SHORT, 0, true);
 }
 
 static void fair_coalesced(CHILD_ARGS)
 {
-	fair(_metadata, f, LONG, RVM_COALESCE_TRANS);
+	fair(_metadata, f, LONG, RVM_COALESCE_TRANS, false);
 }
 
 TEST_F(user_group, fair)
@@ -228,6 +370,13 @@ TEST_F(user_group, fair_with_long_records)
 	const struct files *f = &self->f;
 
 	CHILD_OK(fair_long);
+}
+
+TEST_F(user_group, fair_shared)
+{
+	const struct files *f = &self->f;
+
+	CHILD_OK(fair_shared);
 }
 
 TEST_F(user_group, fair_coalesced)

@@ -122,7 +122,7 @@ TEST_F(fair, in_order)
 {
 	unsigned int i;
 
-	ten_commit(_metadata, &self->region);
+	ten_commit(_metadata, &self->region, WRITES);
 	/* the last is over first: that acknowledges none */
 	release(8, 0, 10);
 	ASSERT_EQ(0, finished(10));
@@ -146,7 +146,7 @@ TEST_F(fair, in_order)
 
 TEST_F(fair, nobody_waits_long)
 {
-	all_commit(_metadata, &self->region, SHORT);
+	all_commit(_metadata, &self->region, SHORT, WRITES);
 }
 
 TEST_HARNESS_MAIN
