@@ -6,6 +6,8 @@
 VERSION := 1.0.0
 
 BUILD ?= build
+# one name for it: dependencies are known by that
+override BUILD := $(patsubst $(CURDIR)/%,%,$(abspath $(BUILD)))
 prefix ?= /usr/local
 includedir ?= $(prefix)/include
 libdir ?= $(prefix)/lib

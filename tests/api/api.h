@@ -254,7 +254,7 @@ static bool UNUSED make_file(const char *path, unsigned long length, int value)
 }
 
 /* How far on to the next case: RVM_TEST_BRIEF is for kernels on which all take too long. */
-static size_t UNUSED step(size_t usual)
+static size_t UNUSED step_over(size_t usual)
 {
 	return getenv("RVM_TEST_BRIEF") ? 31 * usual : usual;
 }

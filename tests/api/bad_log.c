@@ -331,12 +331,12 @@ TEST_F(bad_log, status_flipped)
 		data[slot + i] ^= 1 << next(&seed) % 8;
 		expect_survival(_metadata, f, data, SIZE, 0, "status byte", i);
 	}
-	for (size_t i = 0; i < used; i += step(5)) {
+	for (size_t i = 0; i < used; i += step_over(5)) {
 		memcpy(data, image, SIZE);
 		data[(slot ^ RVM_STATUS_SIZE) + i] ^= 1 << next(&seed) % 8;
 		expect_survival(_metadata, f, data, SIZE, COMMITS, "other status byte", i);
 	}
-	for (size_t i = used; i < RVM_STATUS_SIZE; i += step(8191)) {
+	for (size_t i = used; i < RVM_STATUS_SIZE; i += step_over(8191)) {
 		memcpy(data, image, SIZE);
 		data[slot + i] ^= 1 << next(&seed) % 8;
 		expect_survival(_metadata, f, data, SIZE, COMMITS, "unused byte", i);
@@ -348,7 +348,7 @@ TEST_F(bad_log, both_statuses_damaged)
 	const struct files *f = &self->f;
 	static unsigned char data[SIZE];
 
-	for (size_t i = 0; i < sizeof(struct rvm_status_disk); i += step(4)) {
+	for (size_t i = 0; i < sizeof(struct rvm_status_disk); i += step_over(4)) {
 		memcpy(data, image, SIZE);
 		data[i] ^= 0x10;
 		data[RVM_STATUS_SIZE + i] ^= 0x10;
@@ -366,7 +366,7 @@ TEST_F(bad_log, records_flipped)
 	static unsigned char data[SIZE];
 	unsigned int seed = 1;
 
-	for (size_t i = 0; i < AREA; i += step(i < 200 ? 3 : 397)) {
+	for (size_t i = 0; i < AREA; i += step_over(i < 200 ? 3 : 397)) {
 		memcpy(data, image, SIZE);
 		data[STATUS_AREA + i] ^= 1 << next(&seed) % 8;
 		/* a commit takes 2,731 bytes at most, on the average */

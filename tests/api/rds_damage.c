@@ -118,7 +118,7 @@ TEST_F(api, each_byte)
 
 	make_heap(_metadata, &self->f, &heap);
 	rds_trace_on(null);
-	for (char *at = HEAP; at < HEAP + LENGTH; at += step(1)) {
+	for (char *at = HEAP; at < HEAP + LENGTH; at += step_over(1)) {
 		damage(_metadata, &heap, at, 1 << (at - HEAP) % 8);
 		damage(_metadata, &heap, at, -1);
 	}
@@ -132,7 +132,7 @@ TEST_F(api, each_value)
 
 	make_heap(_metadata, &self->f, &heap);
 	for (char *at = heap.map - 8; at < heap.map + 40; at++)
-		for (size_t i = 1; i < 256; i += step(1))
+		for (size_t i = 1; i < 256; i += step_over(1))
 			damage(_metadata, &heap, at, i);
 }
 
@@ -143,7 +143,7 @@ TEST_F(api, each_entry)
 	struct heap heap = { 0 };
 
 	make_heap(_metadata, &self->f, &heap);
-	for (char *at = heap.map; at < heap.map + 300; at += step(2)) {
+	for (char *at = heap.map; at < heap.map + 300; at += step_over(2)) {
 		for (int i = 0; i < 4; i++) {
 			int err;
 
@@ -166,7 +166,7 @@ TEST_F(api, while_in_use)
 	unsigned int seed = 1;
 
 	make_heap(_metadata, &self->f, &heap);
-	for (int round = 0; round < 2000; round += step(1)) {
+	for (int round = 0; round < 2000; round += step_over(1)) {
 		memcpy(HEAP, heap.image, LENGTH);
 		RDS_OK(rds_start_heap(HEAP, &err));
 		for (int i = rand_r(&seed) % 8; i >= 0; i--)
