@@ -20,6 +20,10 @@ PAPER = {
 ENGINES = ("kernel", "user")
 
 
+# transactions that fill the log, and have the user engine truncate it twice
+LONG = 32768
+
+
 def command(access, engine, ratio, transactions, warmup):
     accounts = int(ratio * (MEMORY << 20) / 100 / ACCOUNTS)
     # so that on average each page of accounts was touched once
@@ -31,17 +35,19 @@ def command(access, engine, ratio, transactions, warmup):
         tags={"ratio": ratio}, seconds=5 + round(ratio / 8), limit=4000)
 
 
+def run(name, commands):
+    # a quarter of the memory for changed pages, as on a machine that has so much
+    return vm.Run(name, commands, vm=["--icount", "-m", "1024", "--module-args", f"memory_kib={MEMORY << 10 >> 2}"],
+                  programs=[vm.TOP + "/" + vm.HERE + "/paged"])
+
+
 def runs(quick):
-    made = []
-    for access in ["random"] if quick else PAPER:
-        for engine in ENGINES:
-            ratios = [50, 100, 175] if quick else RATIOS
-            commands = [command(access, engine, ratio, 500 if quick else 2000, 500 if quick else None) for ratio in ratios]
-            made.append(vm.Run(f"{access}-{engine}", commands,
-                               # a quarter of the memory for changed pages, as on a machine that has so much
-                               vm=["--icount", "-m", "1024", "--module-args", f"memory_kib={MEMORY << 10 >> 2}"],
-                               programs=[vm.TOP + "/" + vm.HERE + "/paged"]))
-    return made
+    if quick:
+        return [run(f"random-{engine}", [command("random", engine, ratio, 500, 500) for ratio in (50, 100, 175)])
+                for engine in ENGINES]
+    return [run(f"{access}-{engine}", [command(access, engine, ratio, 2000, None) for ratio in RATIOS])
+            for access in PAPER for engine in ENGINES] + \
+           [run(f"long-{engine}", [command("random", engine, RATIOS[-1], LONG, None)]) for engine in ENGINES]
 
 
 def share(row):
@@ -54,7 +60,12 @@ def with_truncation(row):
 
 
 def tables(rows):
-    lines = []
+    lines, steady = [], []
+    for row in report.pick(rows, transactions=LONG):
+        steady.append([row["engine"], report.number(row["tps"], 1), report.number(share(row), 2), row["truncations"] - 1,
+                       report.number(row["segment_writes_per_txn"], 2), report.number(row["segment_bytes_per_txn"]),
+                       report.number(with_truncation(row), 1)])
+    rows = [row for row in rows if row["transactions"] != LONG]
     for access, paper in PAPER.items():
         for ratio, theirs in zip(RATIOS, paper):
             found = [report.one(rows, access=access, ratio=ratio, engine=engine) for engine in ENGINES]
@@ -66,12 +77,17 @@ def tables(rows):
                           *(report.number(row["log_writes_per_txn"], 2) for row in found),
                           *(report.number(with_truncation(row), 1) for row in found),
                           report.number(with_truncation(found[0]) / with_truncation(found[1]), 2)])
-    return {"paging": report.table(
+    made = {"paging": report.table(
         ["access", "memory", "kernel: tps", "user: tps", "kernel/user", "of limit: kernel", "user", "paper",
          "forces: kernel", "user", "with truncation: kernel", "user", "kernel/user"], lines, 2)}
+    if steady:
+        made["paging-long"] = report.table(["engine", "tps", "of limit", "truncations", "segment writes", "bytes",
+                                            "with the last truncation"], steady)
+    return made
 
 
 def plots(rows):
+    rows = [row for row in rows if row["transactions"] != LONG]
     made = []
     for access, paper in PAPER.items():
         series = {f"{engine} engine": [(row["ratio"], share(row)) for row in report.pick(rows, access=access, engine=engine)]
