@@ -50,14 +50,14 @@ examples := $(patsubst docs/%.c,$(BUILD)/%,$(wildcard docs/examples/*.c))
 vm_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard $(foreach d,api kernel crash tools,tests/$(d)/*.c)))
 
 .DELETE_ON_ERROR:
-.PHONY: all lib module module-tree tools tests examples fuzz-programs fuzz test test-full test-planted coverage check soak demo bench experiment install clean help
+.PHONY: all lib module module-tree tools peers tests examples fuzz-programs fuzz test test-full test-planted coverage check soak demo bench experiment install clean help
 
 all: lib tools module	## build the libraries, the tools and rvm.ko into build/ (the default)
 
 lib: $(libs)	## the libraries, static and shared
 tools: $(tools)	## rvmbench and the others
 examples: $(examples)	## the programs of docs/examples and docs/lab.md, into build/examples/
-tests: $(unit_tests) $(vm_tests) $(examples) $(BUILD)/tests/tools/rvmstat	## the test programs
+tests: $(unit_tests) $(vm_tests) $(examples) $(BUILD)/tests/tools/rvmstat $(BUILD)/peers $(BUILD)/guest/metadata	## the test programs
 
 # --- userland -----------------------------------------------------------------
 
@@ -95,6 +95,17 @@ $(BUILD)/rvmutl: $(call obj,$(wildcard tools/rvmutl/*.c))
 $(BUILD)/rvmutl: override LDLIBS += -ledit
 $(tools): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(archives)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+
+# a file system's metadata, for the experiment
+$(BUILD)/guest/metadata: $(BUILD)/obj/tools/experiment/metadata.o $(BUILD)/librvm.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^ $(LDLIBS)
+
+# what else keeps data, for the experiment: tests/setup --experiment and --all install it
+peers: $(BUILD)/peers	## RVM and what it is compared with, on one workload
+$(BUILD)/peers: override LDLIBS += -llmdb -lsqlite3 -ldb -lpmemobj -lpmem
+$(BUILD)/peers: $(call obj,$(wildcard tools/experiment/peers/*.c) tools/rvmbench/bank.c tools/rvmbench/clock.c) $(BUILD)/librvm.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # for a VM that holds nothing else
 $(BUILD)/tests/tools/rvmstat: $(BUILD)/obj/tools/rvmstat.o

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ import time
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../.."))
 BUILD = os.path.join(TOP, os.environ.get("BUILD") or "build")
 HERE = "tools/experiment"
+SCRIPTS = ("measure", "mounted", "paged", "callgrind")     # they have a part in what is measured
 
 # A device for --icount's guest, at an instruction a nanosecond: that is some 2.4 times
 # slower than native code, so its requests take 2.4 times those of the device it stands for.
@@ -42,7 +44,8 @@ class Run:
     """Commands that run one after the other in one VM, or on this machine.
 
     where   guest   a VM that holds busybox, rvm.ko, rvmbench and `programs` alone. With
-                    --icount in vm this is what repeats.
+                    --icount in vm this is what repeats. Programs in `dynamic` are there
+                    with their libraries.
             files   a VM that sees this machine's files (tests/vm/run), for programs with
                     libraries; its devices are the same
             native  this machine, in an empty folder; `measure` and its env are not used
@@ -56,6 +59,7 @@ class Run:
     disks: list = dataclasses.field(default_factory=list)
     programs: list = dataclasses.field(default_factory=list)    # static ones, or scripts of busybox's sh
     targets: list = dataclasses.field(default_factory=list)     # what make builds for it, beside rvmbench
+    dynamic: list = dataclasses.field(default_factory=list)     # with their libraries; `mounted` runs them
     modules: list = dataclasses.field(default_factory=list)     # of the kernel, loaded first
     part: str = ""                              # the framework's
     kernel: str = "6.1"                         # the framework's
@@ -73,7 +77,7 @@ def source_hash():
         for path, folders, files in os.walk(os.path.join(TOP, folder)):
             folders.sort()
             for name in sorted(files):
-                if name.endswith((".c", ".h")) or name == "measure":
+                if name.endswith((".c", ".h")) or name in SCRIPTS:
                     with open(os.path.join(path, name), "rb") as file:
                         digest.update(name.encode() + b"\0" + file.read())
     return digest.hexdigest()
@@ -100,6 +104,21 @@ def build(runs):
                    check=True, stdin=subprocess.DEVNULL)
 
 
+def peers():
+    """What a Run takes whose commands are `mounted peers`: see tools/experiment/peers."""
+    return {"targets": ["peers"], "modules": ["ext4"], "programs": [os.path.join(TOP, HERE, "mounted"), "/etc/mke2fs.conf"],
+            "dynamic": [BUILD + "/peers", shutil.which("mke2fs", path="/usr/sbin:/sbin")]}
+
+
+def libraries(programs):
+    """What these are linked with, the dynamic linker too."""
+    found = set()
+    for program in programs:
+        said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        found.update(re.findall(r"(/\S+) \(0x", said))
+    return sorted(found)
+
+
 def vm_options(run, folder):
     options = ["-k", run.kernel, *run.vm]
     for module in ["null_blk nr_devices=0", *run.modules]:
@@ -122,7 +141,8 @@ def argv(run, folder):
                         raise Failed(f"'{word}': what runs in a guest has no spaces in its words")
                 file.write(" ".join([str(command.limit), *env, "measure", command.argv]) + "\n")
         return [TOP + "/tests/vm/suite", *vm_options(run, folder), folder + "/list",
-                os.path.join(TOP, HERE, "measure"), BUILD + "/guest/rvmbench", *run.programs]
+                os.path.join(TOP, HERE, "measure"), BUILD + "/guest/rvmbench",
+                *run.programs, *run.dynamic, *libraries(run.dynamic)]
 
     lines = []
     for number, command in enumerate(run.commands):

@@ -3,24 +3,23 @@
  * The bank: accounts, tellers, branches, and an audit trail that is used in turn.
  * A transaction changes the balances of an account, of a teller and of the
  * teller's branch by the same sum, and appends a record to the audit trail.
- * Money is neither made nor lost, which --verify checks.  Threads have a bank
- * each, one after the other in the segment: what two transactions change at once
- * must not overlap.
+ * Money is neither made nor lost, which verify_bank() checks.
  */
 #ifndef RVMBENCH_BANK_H
 #define RVMBENCH_BANK_H
 
 #include <pthread.h>
-
-#include "tools/rvmbench/rvmbench.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 #define BANK_MAGIC		"RVMBANK"	/* 8 bytes with the final 0 */
 #define BANK_PAGE		4096u		/* what the parts are aligned to, on any machine */
-#define CLASSIC_RANGES		4
-#define MAX_THREADS		256
 #define ACCOUNTS_PER_BRANCH	100000u
 #define TELLERS_PER_BRANCH	10u
 #define ACCOUNTS_PER_PAGE	(BANK_PAGE / sizeof(struct account))
+
+#define MIN_LOCALIZED		(20 * ACCOUNTS_PER_PAGE)	/* 5 % must be a page at least */
+#define MAX_AMOUNT		999999
 
 /* The segment: these, each part on a page boundary, in this order. */
 struct bank_header {
@@ -53,11 +52,15 @@ struct audit {
 _Static_assert(sizeof(struct account) == 128, "the paper's account");
 _Static_assert(sizeof(struct audit) == 64, "the paper's audit record");
 
+enum { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
+extern const char *const access_names[];
+
 struct bank {
 	struct bank_header *header;
 	struct balance *tellers, *branches;
 	struct account *accounts;
 	struct audit *audits;
+	int access;
 	uint64_t next_audit;		/* sequence number of the next audit record */
 	uint64_t next_account;		/* sequential access: the next one's index */
 	uint64_t random;
@@ -68,22 +71,26 @@ struct bank {
 	uint64_t worst;			/* --worst: of these the longest commit, in ns */
 };
 
-/* How many banks there are: a thread's or a process's each. */
-static inline uint64_t count_banks(void)
-{
-	return opt.threads * opt.processes;
-}
+/* What the header of a bank with so many accounts says. */
+struct bank_header bank_header(uint64_t accounts);
 
-/* How long all banks are together. */
-uint64_t banks_length(void);
+/* Lay it out from base on; returns how many bytes it takes. */
+uint64_t bank_layout(struct bank *bank, uint64_t accounts, void *base);
+uint64_t bank_length(uint64_t accounts);
 
-/* Map the segment, and find banks there, or make them. */
-void open_banks(struct bank *banks, rvm_region_t *region);
+/* Before the first transaction: it is there, and laid out. */
+void bank_begin(struct bank *bank, int access, uint64_t seed);
 
-/* One of opt.workload. */
-void bank_transaction(struct bank *bank);
+uint64_t random_below(struct bank *bank, uint64_t n);
 
-/* Check everything that must hold of banks between transactions; says what does not. */
-bool verify_banks(const struct bank *banks);
+/* What a transaction changes: the index of an account, and by how much. */
+uint64_t pick_account(struct bank *bank);
+int64_t pick_amount(struct bank *bank);
+
+/* What audit->check must be. */
+uint64_t audit_check(const struct audit *audit);
+
+/* Check everything that must hold between transactions; says what does not. */
+bool verify_bank(const struct bank *bank);
 
 #endif

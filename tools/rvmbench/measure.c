@@ -1,67 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Repetitions: what they take, and what the engine does in them. */
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/param.h>
-#include <time.h>
 
-#include "tools/rvmbench/bank.h"
-#include "tools/rvmbench/mark.h"
 #include "tools/rvmbench/measure.h"
 #include "tools/rvmbench/processes.h"
-
-uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
-}
-
-/*
- * How long the CPU has been idle since boot.  /proc/stat knows it in ticks, and
- * this file in nanoseconds; of a CPU that is idle now it misses the current
- * period, and so it serves on a machine with one CPU alone, whose CPU runs this.
- */
-static uint64_t idle_ns(void)
-{
-	FILE *file = fopen("/proc/timer_list", "r");
-	unsigned long long ns;
-	uint64_t sum = 0;
-	int found = 0;
-	char line[256];
-
-	if (!file)
-		die("--busy: /proc/timer_list: %s", strerror(errno));
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, " .idle_sleeptime : %llu nsecs", &ns) == 1 ||
-		    sscanf(line, " .iowait_sleeptime : %llu nsecs", &ns) == 1) {
-			sum += ns;
-			found++;
-		}
-	}
-	fclose(file);
-	if (found != 2)
-		die("--busy: /proc/timer_list tells no idle times; is it a kernel with NO_HZ?");
-	return sum;
-}
-
-void stretch_begin(struct stretch *s)
-{
-	s->idle = opt.busy ? idle_ns() : 0;
-	s->elapsed = now_ns();
-	mark_begin();
-}
-
-void stretch_end(struct stretch *s)
-{
-	mark_end();
-	s->elapsed = now_ns() - s->elapsed;
-	/* idle time around the stretch counts, too: a file that the first reading waited for */
-	s->idle = opt.busy ? MIN(idle_ns() - s->idle, s->elapsed) : 0;
-}
 
 static pthread_barrier_t begun;
 
@@ -112,17 +56,17 @@ void measure_repetition(struct bank *banks, uint64_t transactions, struct result
 
 	check(rvm_get_engine_counters(&before), "rvm_get_engine_counters", NULL);
 	begin_others(banks, transactions);
-	stretch_begin(&result->commits);
+	stretch_begin(&result->commits, opt.busy);
 	work(&banks[0]);
 	for (uint64_t i = 1; i < opt.threads; i++)
 		pthread_join(banks[i].thread, NULL);
 	processes_wait();
 	check(rvm_flush(), "rvm_flush", NULL);
-	stretch_end(&result->commits);
-	stretch_begin(&result->truncation);
+	stretch_end(&result->commits, opt.busy);
+	stretch_begin(&result->truncation, opt.busy);
 	if (!opt.crash)
 		check(rvm_truncate(), "rvm_truncate", NULL);
-	stretch_end(&result->truncation);
+	stretch_end(&result->truncation, opt.busy);
 	check(rvm_get_engine_counters(&after), "rvm_get_engine_counters", NULL);
 
 	result->worst = 0;

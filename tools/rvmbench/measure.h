@@ -3,12 +3,7 @@
 #ifndef RVMBENCH_MEASURE_H
 #define RVMBENCH_MEASURE_H
 
-#include "tools/rvmbench/bank.h"
-
-/* A stretch of time; the idle time is read outside it, since reading takes long. */
-struct stretch {
-	uint64_t elapsed, idle;
-};
+#include "tools/rvmbench/banks.h"
 
 struct result {
 	struct stretch commits, truncation;
@@ -19,9 +14,6 @@ struct result {
 
 /* The share that another process has in measure_repetition. */
 void take_part(struct bank *banks, uint64_t number, uint64_t transactions);
-
-void stretch_begin(struct stretch *s);
-void stretch_end(struct stretch *s);
 
 /* So many transactions, by all threads, and the truncation after them. */
 void measure_repetition(struct bank *banks, uint64_t transactions, struct result *result);

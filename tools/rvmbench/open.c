@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/rvmbench/bank.h"
+#include "tools/rvmbench/banks.h"
 
 #define DEFAULT_LOG_SIZE	(UINT64_C(16) << 20)
 

@@ -6,14 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/rvmbench/bank.h"
+#include "tools/rvmbench/banks.h"
 
-#define MIN_LOCALIZED		(20 * ACCOUNTS_PER_PAGE)	/* 5 % must be a page at least */
 #define MAX_ACCOUNTS		(UINT64_C(1) << 32)
 #define MAX_RANGES		1000
 #define MAX_TRANSACTIONS	UINT64_C(1000000000000)
 
-const char *const access_names[] = { "sequential", "random", "localized", NULL };
 const char *const optimize_names[] = { "none", "ranges", "all", NULL };
 const char *const begin_names[] = { "restore", "no_restore", NULL };
 const char *const commit_names[] = { "flush", "no_flush", NULL };

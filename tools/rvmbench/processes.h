@@ -3,7 +3,7 @@
 #ifndef RVMBENCH_PROCESSES_H
 #define RVMBENCH_PROCESSES_H
 
-#include "tools/rvmbench/bank.h"
+#include "tools/rvmbench/banks.h"
 
 /* Before the log is opened: they wait for this one, which makes the banks, and measures. */
 void processes_begin(struct bank *banks);

@@ -11,6 +11,8 @@
 #include <rvm/rvm_engine.h>
 #include <rvm/rvm_tracking.h>
 
+#include "tools/rvmbench/clock.h"
+
 struct rvmbench_options {
 	const char *engine;		/* NULL: as RVM_ENGINE says */
 	const char *log, *segment;
@@ -24,15 +26,14 @@ struct rvmbench_options {
 
 extern struct rvmbench_options opt;
 
-enum { ACCESS_SEQUENTIAL, ACCESS_RANDOM, ACCESS_LOCALIZED };
 enum { OPTIMIZE_NONE, OPTIMIZE_RANGES, OPTIMIZE_ALL };
 enum { COMMIT_FLUSH, COMMIT_NO_FLUSH };
 enum { WORKLOAD_DEBIT_CREDIT, WORKLOAD_ORDER_ENTRY };
 enum { TRACKING_RANGES, TRACKING_CHECK, TRACKING_PAGES, TRACKING_DIFF };
 enum { MECHANISM_MPROTECT, MECHANISM_USERFAULTFD, MECHANISM_USERFAULTFD_ASYNC };
 
-/* By opt.access and so on. */
-extern const char *const access_names[], *const optimize_names[], *const begin_names[];
+/* By opt.optimize and so on. */
+extern const char *const optimize_names[], *const begin_names[];
 extern const char *const commit_names[], *const tracking_names[], *const mechanism_names[];
 extern const char *const workload_names[];
 extern const rvm_mode_t begin_modes[], commit_modes[];
@@ -46,19 +47,15 @@ static inline bool tracked(void)
 	return opt.tracking >= TRACKING_PAGES;
 }
 
-void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
 /* Every call of the library goes through this. */
 void check(rvm_return_t ret, const char *call, const char *path);
 
-/* bank.c: rvm_set_range, where changes are declared. */
+/* banks.c: rvm_set_range, where changes are declared. */
 void declare(rvm_tid_t *tid, void *at, size_t length);
 
 /* open.c: initialize the library, and map the segment, of so many bytes; is it new? */
 void open_log(void);
 bool open_segment(rvm_region_t *region, uint64_t need);
-
-uint64_t now_ns(void);
 
 /* report.c */
 void print_json_string(const char *name, const char *value);
