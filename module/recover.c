@@ -16,14 +16,16 @@
 #include "module/truncate.h"
 
 #define PAGES_AT_A_TIME	4096	/* what recovery holds in memory at once */
-#define READ_AHEAD	(64u << 10)	/* bytes of the log whose pages are being read */
+#define READ_AHEAD	(64u << 10)	/* bytes of the log whose pages are being read, */
+#define PAGES_AHEAD	1024ul		/* and of a record so many at most */
 
 struct recovery {
 	struct rvm_log *log;
 	struct rvm_record record;
 	bool applied, kept;		/* some of the record was, some stays */
 	unsigned int pages;		/* applied since the last truncation */
-	struct rvm_scan ahead;		/* goes before, for the pages */
+	struct rvm_scan ahead;		/* goes before, for the pages; at RVM_NOWHERE it has ended */
+	unsigned long pages_ahead;	/* that may yet be read for its record */
 };
 
 /* The segment takes part, and the range is in it. */
@@ -40,9 +42,11 @@ static int begin_read(void *context, u32 id, u64 offset, const void *data, u32 l
 
 	if (length && takes(segment, offset, length)) {
 		pgoff_t first = offset >> PAGE_SHIFT, last = (offset + length - 1) >> PAGE_SHIFT;
+		unsigned long pages = min(last - first + 1, r->pages_ahead);
 		DEFINE_READAHEAD(ahead, NULL, NULL, segment->inode->i_mapping, first);
 
-		page_cache_ra_unbounded(&ahead, last - first + 1, 0);
+		page_cache_ra_unbounded(&ahead, pages, 0);
+		r->pages_ahead -= pages;
 	}
 	return 0;
 }
@@ -55,10 +59,12 @@ static void read_ahead(struct recovery *r, u64 position)
 {
 	u64 end = min(position + READ_AHEAD, r->log->status->start);
 
-	while (r->ahead.position < end)
+	while (r->ahead.position < end) {
+		r->pages_ahead = PAGES_AHEAD;
 		if (rvm_scan_next(&r->ahead) <= 0 ||
 		    rvm_scan_ranges(&r->ahead, &r->ahead.record, begin_read, r))
-			return;
+			r->ahead.position = RVM_NOWHERE;
+	}
 }
 
 static int apply_to_page(struct recovery *r, struct rvm_segment *segment, u64 offset,
