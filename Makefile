@@ -6,7 +6,7 @@
 VERSION := 1.0.0
 
 BUILD ?= build
-# one name for it: dependencies are known by that
+# one name for it, whoever calls: what a file depends on is known by that
 override BUILD := $(patsubst $(CURDIR)/%,%,$(abspath $(BUILD)))
 prefix ?= /usr/local
 includedir ?= $(prefix)/include
@@ -58,6 +58,9 @@ lib: $(libs)	## the libraries, static and shared
 tools: $(tools)	## rvmbench and the others
 examples: $(examples)	## the programs of docs/examples and docs/lab.md, into build/examples/
 tests: $(unit_tests) $(vm_tests) $(examples) $(BUILD)/tests/tools/rvmstat $(BUILD)/peers $(BUILD)/guest/metadata	## the test programs
+
+# its files may be asked for by their whole names
+$(CURDIR)/$(BUILD)/%: $(BUILD)/% ;
 
 # --- userland -----------------------------------------------------------------
 
