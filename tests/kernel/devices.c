@@ -37,8 +37,6 @@ FIXTURE_SETUP(devices)
 	struct world *w = &self->w;
 	int error;
 
-	if (variant->block != 512 && getenv("RVM_TEST_BRIEF"))
-		SKIP(return, "on kernels on which all take too long only sectors of 512 bytes");
 	/* what waits for RCU when devices come and go takes most of the time */
 	WORKS(write_text(EXPEDITED, "1"));
 	if (make_stacked(&self->log, variant->kind, variant->block, "rvmlog", 0) ||
