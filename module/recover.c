@@ -24,7 +24,7 @@ struct recovery {
 	struct rvm_record record;
 	bool applied, kept;		/* some of the record was, some stays */
 	unsigned int pages;		/* applied since the last truncation */
-	struct rvm_scan ahead;		/* goes before, for the pages; at RVM_NOWHERE it has ended */
+	struct rvm_scan ahead;		/* goes before, for pages; RVM_NOWHERE: ended */
 	unsigned long pages_ahead;	/* that may yet be read for its record */
 };
 
