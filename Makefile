@@ -107,7 +107,7 @@ $(BUILD)/guest/metadata: $(BUILD)/obj/tools/experiment/metadata.o $(BUILD)/librv
 # what else keeps data, for the experiment: tests/setup --experiment and --all install it
 peers: $(BUILD)/peers	## RVM and what it is compared with, on one workload
 $(BUILD)/peers: override LDLIBS += -llmdb -lsqlite3 -ldb -lpmemobj -lpmem
-$(BUILD)/peers: $(call obj,$(wildcard tools/experiment/peers/*.c) tools/rvmbench/bank.c tools/rvmbench/clock.c) $(BUILD)/librvm.a
+$(BUILD)/peers: $(call obj,$(wildcard tools/experiment/peers/*.c) $(addprefix tools/rvmbench/,arguments.c bank.c clock.c)) $(BUILD)/librvm.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # for a VM that holds nothing else

@@ -28,11 +28,9 @@ struct recovery {
 	unsigned long pages_ahead;	/* that may yet be read for its record */
 };
 
-/* The segment takes part, and the range is in it. */
-static bool takes(struct rvm_segment *segment, u64 offset, u32 length)
+static bool takes(const struct rvm_segment *segment, u64 offset, u32 length)
 {
-	return segment && segment->waiting && segment->file.writable &&
-	       offset + length <= segment->size;
+	return segment->file.writable && offset + length <= segment->size;
 }
 
 static int begin_read(void *context, u32 id, u64 offset, const void *data, u32 length)
@@ -40,7 +38,7 @@ static int begin_read(void *context, u32 id, u64 offset, const void *data, u32 l
 	struct recovery *r = context;
 	struct rvm_segment *segment = rvm_segment_find(r->log, id);
 
-	if (length && takes(segment, offset, length)) {
+	if (length && segment && segment->waiting && takes(segment, offset, length)) {
 		pgoff_t first = offset >> PAGE_SHIFT, last = (offset + length - 1) >> PAGE_SHIFT;
 		unsigned long pages = min(last - first + 1, r->pages_ahead);
 		DEFINE_READAHEAD(ahead, NULL, NULL, segment->inode->i_mapping, first);

@@ -277,6 +277,34 @@ static void ten_commit(struct __test_metadata *_metadata, const rvm_region_t *re
 	}
 }
 
+static void ten_have_committed(struct __test_metadata *_metadata)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0x3ff, finished(10));
+	join(_metadata, 10);
+	for (i = 0; i < 10; i++)
+		ASSERT_EQ(RVM_SUCCESS, committers[i].code);
+}
+
+/*
+ * Of ten_commit()'s writes the first and the eighth are over, and so the others' has begun.
+ * All end from behind: none is acknowledged before the second.
+ */
+static void end_from_behind(struct __test_metadata *_metadata, unsigned int first)
+{
+	unsigned int i;
+
+	ASSERT_EQ(1, finished(10));
+	for (i = first + 8; i > first + 1; i--) {
+		if (i != first + 7)
+			release(i, 0, 10);
+		ASSERT_EQ(1, finished(10));
+	}
+	release(first + 1, 0, 10);
+	ten_have_committed(_metadata);
+}
+
 /* Many threads commit again and again, and the writes end in random order. */
 static void all_commit(struct __test_metadata *_metadata, const rvm_region_t *region,
 		       unsigned long length, unsigned int at_once)

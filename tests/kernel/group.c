@@ -102,19 +102,6 @@ static void join(struct committer *committers)
 		pthread_join(committers[i].thread, NULL);
 }
 
-/* Writes that the log's device has got, and not done. */
-static unsigned int under_way(void)
-{
-	unsigned int reads, writes = 0;
-	FILE *f = fopen("/sys/block/rvmlog/inflight", "re");
-
-	if (f && fscanf(f, "%u %u", &reads, &writes) != 2)
-		writes = 0;
-	if (f)
-		fclose(f);
-	return writes;
-}
-
 TEST_F(group, writes_at_once)
 {
 	unsigned int most = 0, now, round, i;
@@ -123,7 +110,7 @@ TEST_F(group, writes_at_once)
 		ended = 0;
 		start(_metadata, self->committers, 1);
 		while (ended < THREADS) {
-			now = under_way();
+			now = under_way("rvmlog").writes;
 			most = now > most ? now : most;
 		}
 		join(self->committers);

@@ -68,4 +68,24 @@ static int UNUSED remove_device(const char *name)
 	return rmdir(dir);
 }
 
+/* Requests that a device has got, and not done. */
+struct under_way {
+	unsigned int reads, writes;
+};
+
+static struct under_way UNUSED under_way(const char *name)
+{
+	struct under_way u = { 0, 0 };
+	char path[100];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/inflight", name);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%u %u", &u.reads, &u.writes) != 2)
+		u = (struct under_way){ 0, 0 };
+	if (f)
+		fclose(f);
+	return u;
+}
+
 #endif

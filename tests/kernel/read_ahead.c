@@ -89,19 +89,6 @@ static void look(const struct files *f)
 	_exit(0);
 }
 
-/* Reads that the device has got, and not done. */
-static unsigned int under_way(void)
-{
-	FILE *f = fopen("/sys/block/rvmseg/inflight", "re");
-	unsigned int reads = 0;
-
-	if (f && fscanf(f, "%u", &reads) != 1)
-		reads = 0;
-	if (f)
-		fclose(f);
-	return reads;
-}
-
 TEST_F(read_ahead, at_once)
 {
 	unsigned int most = 0, now;
@@ -119,7 +106,7 @@ TEST_F(read_ahead, at_once)
 	if (!pid)
 		look(&self->f);
 	while (!waitpid(pid, &status, WNOHANG)) {
-		now = under_way();
+		now = under_way("rvmseg").reads;
 		most = now > most ? now : most;
 	}
 	ASSERT_EQ(0, status);

@@ -58,9 +58,14 @@ def limit_of(versions, baseline):
     return LIMIT if all(versions[name] == baseline["versions"][name] for name in VERSIONS) else LIMIT_ELSEWHERE
 
 
+def change(now, baseline, name):
+    """In per cent."""
+    return 100 * (now[name] / baseline["instructions"][name] - 1)
+
+
 def any_larger(now, versions, baseline):
-    limit, base = limit_of(versions, baseline), baseline["instructions"]
-    return any(100 * (now[name] / base[name] - 1) > limit for name in now if name in base)
+    limit = limit_of(versions, baseline)
+    return any(change(now, baseline, name) > limit for name in now if name in baseline["instructions"])
 
 
 def compare(now, versions, baseline):
@@ -76,10 +81,10 @@ def compare(now, versions, baseline):
         if name not in now or name not in base:
             verdict, good = "only " + ("accepted" if name in base else "measured"), False
         else:
-            change = 100 * (now[name] / base[name] - 1)
-            good = change <= limit
-            verdict = f"{report.number(base[name])} -> {report.number(now[name])}, {change:+.2f} %"
-            if change < -limit:
+            more = change(now, baseline, name)
+            good = more <= limit
+            verdict = f"{report.number(base[name])} -> {report.number(now[name])}, {more:+.2f} %"
+            if more < -limit:
                 verdict += ", better: accept it"
         bad += not good
         print(f"{'ok' if good else 'not ok'} {number} - {name}: {verdict}")

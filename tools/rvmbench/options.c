@@ -2,10 +2,10 @@
 /* The command line. */
 #include <argp.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/rvmbench/arguments.h"
 #include "tools/rvmbench/banks.h"
 
 #define MAX_ACCOUNTS		(UINT64_C(1) << 32)
@@ -103,20 +103,6 @@ static const struct argp_option options[] = {
 	{ "json", KEY_JSON, NULL, 0, "Print one JSON object a line for each repetition", 0 },
 	{ 0 },
 };
-
-static uint64_t parse_number(struct argp_state *state, const char *name, const char *arg,
-			     uint64_t min, uint64_t max)
-{
-	unsigned long long n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(arg, &end, 10);
-	if (*arg < '0' || *arg > '9' || *end || errno || n < min || n > max)
-		argp_error(state, "--%s: '%s' is not a number from %" PRIu64 " to %" PRIu64,
-			   name, arg, min, max);
-	return n;
-}
 
 static uint64_t parse_size(struct argp_state *state, const char *name, const char *arg)
 {

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 
 #include "tools/experiment/peers/peer.h"
+#include "tools/rvmbench/arguments.h"
 
 static const struct peer *const peers[] = {
 	&peer_rvm, &peer_rvm_no_flush, &peer_lmdb, &peer_sqlite, &peer_bdb, &peer_pmemobj,
@@ -88,18 +89,6 @@ static const struct argp_option options[] = {
 	  "Make a last transfer that is wrong in one of branch, teller, account or audit, to see that --verify finds it", 0 },
 	{ 0 },
 };
-
-static uint64_t parse_number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max)
-{
-	unsigned long long n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(arg, &end, 10);
-	if (*arg < '0' || *arg > '9' || *end || errno || n < min || n > max)
-		argp_error(state, "--%s: '%s' is not a number from %" PRIu64 " to %" PRIu64, name, arg, min, max);
-	return n;
-}
 
 static int parse_name(struct argp_state *state, const char *option, const char *arg, const char *const *names)
 {
