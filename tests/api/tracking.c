@@ -557,7 +557,9 @@ static void maps(CHILD_ARGS)
 	OK(rvm_unmap(&untracked));
 
 	/* both are as they were committed */
+	untracked.vmaddr = NULL;
 	OK(rvm_map(&untracked, &options));
+	other.vmaddr = NULL;
 	OK(rvm_map(&other, NULL));
 	ASSERT_TRUE(all_are(untracked.vmaddr, 1, 10));
 	ASSERT_TRUE(all_are(untracked.vmaddr + 10, 0, 10));

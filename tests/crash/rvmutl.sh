@@ -19,7 +19,9 @@ tests=0
 ok() {
 	local status=$? name=$1
 	tests=$((tests + 1))
-	[ $status = 0 ] && echo "ok $tests - $name" || { echo "not ok $tests - $name"; tail -n 20 out err; }
+	[ $status = 0 ] && echo "ok $tests - $name" && return
+	tail -n 20 out err | sed 's/^/# /'
+	echo "not ok $tests - $name"
 }
 # one history each time: newest first, without a gap. Status 2 if all were empty
 steady() {

@@ -23,7 +23,7 @@ FIXTURE_SETUP(read_ahead)
 		SKIP(return, "null_blk is not loaded");
 	WORKS(setenv("RVM_ENGINE", variant->engine, 1));
 	WORKS(make_files(&self->f, 512 * KIB));
-	WORKS(make_slow_device(self->f.segment, "rvmseg", "1", "4096", "64", "20000000"));
+	WORKS(make_slow_device(self->f.segment, "rvmseg", "1", "4096", "64", "100000000"));
 }
 
 FIXTURE_TEARDOWN(read_ahead)

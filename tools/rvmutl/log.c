@@ -178,9 +178,23 @@ static int read_slots_once(struct log *log, struct rvm_status *s)
 	return error ? error : rvm_status_choose(s, log->slots);
 }
 
+/* No status is claimed to be newer: none was just being written. */
+static bool is_newest(const struct log *log, const struct rvm_status *s)
+{
+	struct rvm_status_disk d;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		memcpy(&d, log->slots + i * RVM_STATUS_SIZE, sizeof(d));
+		if (le64_to_cpu(d.generation) > s->generation)
+			return false;
+	}
+	return true;
+}
+
 /*
- * What counts now, or why nothing does.  Where it is damaged, it may just be written:
- * then it changes.
+ * What counts now, or why nothing does.  The newer status that is damaged may just be
+ * written, and the other one be older than what it seems to follow: then they change.
  */
 static int read_slots(struct log *log, struct rvm_status *s)
 {
@@ -191,8 +205,10 @@ static int read_slots(struct log *log, struct rvm_status *s)
 		return -ENODATA;
 	for (tries = 0; tries < LOOKS; tries++) {
 		error = read_slots_once(log, s);
+		if (error ? error != -EUCLEAN : is_newest(log, s))
+			break;
 		sum = rvm_crc32c(RVM_CRC_SEED, log->slots, RVM_AREA_START);
-		if (error != -EUCLEAN || (tries && sum == before))
+		if (tries && sum == before)
 			break;
 		before = sum;
 		usleep(PAUSE);
