@@ -31,10 +31,16 @@
 #define PAGE	4096ul
 #define STATUS_AREA	(128 * KIB)	/* of a log file, before the record area */
 
+#define UNUSED	__attribute__((unused))
+
+/* What the call that is made in this thread is to return. */
+static __thread rvm_return_t UNUSED expected_code;
+
 /* A call returns this code. */
 #define CODE(expected, call) do {					\
-	rvm_return_t code_ = (call);					\
+	rvm_return_t code_ = (expected_code = (expected), (call));	\
 	int errno_ = errno;						\
+	expected_code = RVM_SUCCESS;					\
 	ASSERT_EQ((expected), code_)					\
 		TH_LOG("%s: %s, errno %d", #call, rvm_return(code_), errno_); \
 	errno = errno_;							\
@@ -49,7 +55,33 @@
 	ASSERT_EQ((expected), errno) TH_LOG("%s", #call);		\
 } while (0)
 
-#define UNUSED	__attribute__((unused))
+/*
+ * With RVM_TRACKING=pages or diff the tests are programs that declare nothing: of the
+ * calls of rvm_set_range only those are made that are to fail, or say (rvm_set_range).
+ */
+static bool UNUSED changes_are_found(void)
+{
+	const char *mode = getenv("RVM_TRACKING");
+
+	return mode && (!strncmp(mode, "pages", 5) || !strncmp(mode, "diff", 4));
+}
+
+#define rvm_set_range(tid, at, length)					\
+	(changes_are_found() && !expected_code ? RVM_SUCCESS : rvm_set_range(tid, at, length))
+
+/* A test of what there is not where changes are found. */
+#define DECLARED_ONLY(why) do {						\
+	if (changes_are_found())					\
+		SKIP(return, "changes are found: " why);		\
+} while (0)
+
+/* A test of what is there only while few bytes are logged. */
+#define FEW_BYTES_ONLY(why) do {						\
+	const char *mode_ = getenv("RVM_TRACKING");			\
+									\
+	if (mode_ && !strncmp(mode_, "pages", 5))			\
+		SKIP(return, "whole pages are logged: " why);		\
+} while (0)
 
 struct files {
 	char dir[200];

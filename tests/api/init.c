@@ -416,6 +416,7 @@ TEST_F(api, log_of_4096)
 	const struct files *f = &self->f;
 	rvm_region_t region;
 
+	FEW_BYTES_ONLY("none fits into the log");
 	CHILD_DIES(use_log_of_4096);
 	EXPECT_EQ(STATUS_AREA + 4096, file_size(f->log));
 	start(f);
@@ -455,6 +456,7 @@ TEST_F(api, terminate_with_open_transaction)
 	rvm_region_t region;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	OK(map_segment(&self->f, &region));
 	rvm_init_tid(&tid);

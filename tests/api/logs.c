@@ -138,6 +138,7 @@ TEST_F(api, each_recovers_its_own)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_DIES(commits_to_both);
 	CHILD_OK(finds_second);
 	CHILD_OK(finds_first);
@@ -172,6 +173,7 @@ TEST_F(api, terminate)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_DIES(terminates);
 	CHILD_OK(finds_first);
 	CHILD_OK(finds_second);

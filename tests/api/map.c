@@ -441,6 +441,7 @@ TEST_F(api, unmap_errors)
 	rvm_region_t region, part;
 	rvm_tid_t tid, other;
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	OK(map_segment(&self->f, &region));
 	CODE(RVM_EREGION, rvm_unmap(NULL));
@@ -545,6 +546,7 @@ TEST_F(remap, hides_the_rest)
 	rvm_region_t region;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	OK(start_with(&self->f, MIB, variant->flags));
 	OK(map_segment(&self->f, &region));
 	OK(commit_bytes(region.vmaddr, 1, 3 * PAGE, variant->mode));
@@ -574,6 +576,7 @@ TEST_F(remap, truncation_under_a_map)
 {
 	rvm_region_t a, b;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	OK(start_with(&self->f, MIB, variant->flags));
 	ASSERT_TRUE(make_file(self->f.segment, 64 * PAGE, 3));
 	a = region_of(self->f.segment, 0, 32 * PAGE);
@@ -696,6 +699,7 @@ TEST_F(api, many_segments)
 	const struct files *f = &self->f;
 	char name[300];
 
+	DECLARED_ONLY("regions are mapped while a transaction is open");
 	for (int i = 0; i < SEGMENTS; i++) {
 		snprintf(name, sizeof(name), "%s/segment.%d", f->dir, i);
 		ASSERT_TRUE(make_file(name, PAGE, 0));
@@ -757,6 +761,7 @@ TEST_F(api, no_copy)
 	const struct files *f = &self->f;
 	rvm_region_t region;
 
+	FEW_BYTES_ONLY("of memory that was not loaded, too");
 	ASSERT_TRUE(make_file(f->segment, 16 * PAGE, 3));
 	CHILD_DIES(commit_without_copy);
 	start(f);

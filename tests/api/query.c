@@ -24,6 +24,7 @@ TEST_F(api, open_transactions)
 	rvm_region_t region;
 	rvm_tid_t tid[5];
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	OK(map_segment(&self->f, &region));
 	rvm_init_options(&options);
@@ -67,6 +68,7 @@ TEST_F(api, of_a_region)
 	rvm_options_t options;
 	rvm_tid_t tid[4];
 
+	DECLARED_ONLY("several transactions at a time");
 	ASSERT_TRUE(make_file(self->f.segment, 64 * KIB, 0));
 	start(&self->f);
 	a = region_of(self->f.segment, 0, 32 * KIB);

@@ -147,6 +147,7 @@ TEST_F(api, side_by_side)
 	char *a, *b, *c, *d;
 	rvm_tid_t one, two;
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	MAKE(&self->f, LENGTH);
 	for (int order = 0; order < 8; order++) {
@@ -196,6 +197,7 @@ TEST_F(api, own_room)
 	unsigned int room;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	MAKE(&self->f, LENGTH);
 	LOAD(&self->f, LENGTH, NULL);
@@ -288,6 +290,7 @@ TEST_F(api, bad_frees)
 	char *p, *next, own;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	MAKE(&self->f, LENGTH);
 	LOAD(&self->f, LENGTH, NULL);

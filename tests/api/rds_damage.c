@@ -116,6 +116,7 @@ TEST_F(api, each_byte)
 	struct heap heap = { 0 };
 	FILE *null = fopen("/dev/null", "w");
 
+	DECLARED_ONLY("stores that are in no transaction");
 	make_heap(_metadata, &self->f, &heap);
 	rds_trace_on(null);
 	for (char *at = HEAP; at < HEAP + LENGTH; at += step_over(1)) {
@@ -130,6 +131,7 @@ TEST_F(api, each_value)
 {
 	struct heap heap = { 0 };
 
+	DECLARED_ONLY("stores that are in no transaction");
 	make_heap(_metadata, &self->f, &heap);
 	for (char *at = heap.map - 8; at < heap.map + 40; at++)
 		for (size_t i = 1; i < 256; i += step_over(1))
@@ -142,6 +144,7 @@ TEST_F(api, each_entry)
 	static const uint16_t entries[] = { 0, 0x1b51, 0x2e62, 0x4dc4 };
 	struct heap heap = { 0 };
 
+	DECLARED_ONLY("stores that are in no transaction");
 	make_heap(_metadata, &self->f, &heap);
 	for (char *at = heap.map; at < heap.map + 300; at += step_over(2)) {
 		for (int i = 0; i < 4; i++) {
@@ -165,6 +168,7 @@ TEST_F(api, while_in_use)
 	struct heap heap = { 0 };
 	unsigned int seed = 1;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	make_heap(_metadata, &self->f, &heap);
 	for (int round = 0; round < 2000; round += step_over(1)) {
 		memcpy(HEAP, heap.image, LENGTH);
@@ -190,6 +194,7 @@ TEST_F(api, each_header)
 	struct heap heap = { 0 };
 	int err;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	make_heap(_metadata, &self->f, &heap);
 	for (int word = 0; word < 6; word++) {
 		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {

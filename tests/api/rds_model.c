@@ -145,6 +145,7 @@ TEST_F(api, random)
 {
 	struct model m = { .seed = 1 };
 
+	DECLARED_ONLY("several transactions at a time");
 	start(&self->f);
 	MAKE(&self->f, LENGTH);
 	for (int round = 0; round < 8; round++) {
@@ -200,6 +201,7 @@ TEST_F(api, killed)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(make);
 	for (seed = 1; seed <= 12; seed++)
 		CHILD_DIES(until_killed);

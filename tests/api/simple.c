@@ -243,6 +243,7 @@ TEST_F(simple, mistakes_of_transactions)
 	void *none = NULL;
 	trans_t t = BEGIN(rvm, a, b), u;
 
+	DECLARED_ONLY("several transactions at a time");
 	/* a segment has one transaction, which is no mistake to find out */
 	SILENT(ASSERT_EQ((trans_t)-1, try_begin(rvm, a, NULL)));
 	SILENT(ASSERT_EQ((trans_t)-1, try_begin(rvm, c, b)));
@@ -297,6 +298,7 @@ TEST_F(simple, undeclared_is_lost)
 	const struct files *f = &self->f;
 	char *base;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	CHILD_DIES(leaves_undeclared);
 	base = MAP(INIT(one), "a", 100);
 	ASSERT_EQ(1, base[0]);
@@ -437,6 +439,7 @@ TEST_F(simple, two_directories)
 	const struct files *f = &self->f;
 	char away[300];
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_DIES(uses_two);
 	snprintf(away, sizeof(away), "%s/away", self->f.dir);
 	ASSERT_EQ(0, rename(one, away));

@@ -182,6 +182,7 @@ TEST_F(api, transactions)
 	rvm_region_t region;
 	rvm_tid_t tid[3];
 
+	DECLARED_ONLY("several transactions at a time");
 	begin(_metadata, &self->f, MIB, 0, &region);
 	s = NOW();
 	ASSERT_EQ(0, s.n_flush_commit + s.n_no_flush_commit + s.n_abort + s.n_uncommit);
@@ -258,6 +259,7 @@ TEST_F(api, range_lengths)
 	rvm_statistics_t s;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, MIB, 0, &region);
 	rvm_init_tid(&tid);
 	for (int mode = no_restore; mode >= restore; mode--) {
@@ -312,6 +314,7 @@ TEST_F(api, coalesced_ranges)
 	rvm_statistics_t s;
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, MIB, RVM_COALESCE_RANGES, &region);
 	rvm_init_tid(&tid);
 	OK(rvm_begin_transaction(&tid, restore));
@@ -374,6 +377,7 @@ TEST_F(api, coalesced_transactions)
 	rvm_region_t region;
 	rvm_statistics_t s;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, MIB, RVM_COALESCE_TRANS, &region);
 	for (int i = 0; i < 3; i++)
 		OK(commit_bytes(region.vmaddr, i, 100, no_flush));
@@ -519,6 +523,7 @@ TEST_F(api, wraps)
 	rvm_region_t region;
 	rvm_statistics_t s;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, ROOM, 0, &region);
 	OK(rvm_get_engine_counters(&counters));
 	area = counters.log_length;
@@ -571,6 +576,7 @@ TEST_F(api, use_of_the_log)
 	rvm_region_t region;
 	rvm_statistics_t s;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, MIB, 0, &region);
 	s = NOW();
 	ASSERT_EQ(0, s.log_dev_cur);
@@ -640,6 +646,7 @@ TEST_F(api, needed_truncations)
 	rvm_region_t region;
 	rvm_statistics_t s;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, ROOM, 0, &region);
 	OK(rvm_get_engine_counters(&counters));
 	OK(commit_bytes(region.vmaddr, 0, 7000, flush));
@@ -766,6 +773,7 @@ TEST_F(api, threads)
 	rvm_region_t region;
 	rvm_statistics_t s;
 
+	DECLARED_ONLY("declared ranges");
 	begin(_metadata, &self->f, MIB, 0, &region);
 	for (int i = 0; i < THREADS; i++) {
 		workers[i].memory = region.vmaddr + i * PAGE;
@@ -820,6 +828,7 @@ TEST_F(api, two_processes)
 	char engine;
 	pid_t pid;
 
+	DECLARED_ONLY("declared ranges");
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	ASSERT_NE(-1, pid);

@@ -240,6 +240,7 @@ static void *all_sorts(void *arg)
 
 TEST_F(threads, everything_at_once)
 {
+	DECLARED_ONLY("several transactions at a time");
 	OK(start_with(&self->f, 256 * KIB, flags));
 	OK(map_segment(&self->f, &shared));
 	RUN(8, all_sorts);
@@ -295,6 +296,7 @@ static void *come_hold_and_go(void *arg)
 
 TEST_F(threads, range_holds_region)
 {
+	DECLARED_ONLY("regions are mapped while a transaction is open");
 	OK(start_with(&self->f, MIB, flags));
 	ASSERT_TRUE(make_file(self->f.segment, 64 * KIB, 0));
 	RUN(3, come_hold_and_go);
@@ -327,7 +329,7 @@ static void *end_it(void *arg)
 		CHECK(code == RVM_SUCCESS || code == RVM_ETID);
 		if (!code)
 			__atomic_fetch_add(&winners, 1, __ATOMIC_SEQ_CST);
-		CHECK(rvm_set_range(&copy, shared.vmaddr, 100) == RVM_ETID);
+		CHECK((rvm_set_range)(&copy, shared.vmaddr, 100) == RVM_ETID);
 		pthread_barrier_wait(&barrier);
 		CHECK(__atomic_load_n(&winners, __ATOMIC_SEQ_CST) == 1);
 		pthread_barrier_wait(&barrier);

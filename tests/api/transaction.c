@@ -193,6 +193,7 @@ TEST_F(transaction, values_at_commit)
 {
 	rvm_tid_t *tid = &self->tid;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	OK(rvm_begin_transaction(tid, restore));
 	OK(rvm_set_range(tid, self->at, 30));
 	memset(self->at, 1, 30);
@@ -256,6 +257,7 @@ TEST_F(transaction, abort_no_restore)
 {
 	rvm_tid_t *tid = &self->tid;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	OK(commit_bytes(self->at, 1, 100, flush));
 	OK(rvm_begin_transaction(tid, no_restore));
 	SET(tid, self->at + 50, 2, 100);
@@ -333,6 +335,7 @@ TEST_F(transaction, tid_copies)
 {
 	rvm_tid_t *tid = &self->tid, copy, *heap;
 
+	DECLARED_ONLY("several transactions at a time");
 	/* a copy is as good as the tid */
 	OK(rvm_begin_transaction(tid, restore));
 	copy = *tid;
@@ -383,6 +386,7 @@ static bool earlier(const struct timeval *a, const struct timeval *b)
 
 TEST_F(transaction, many_at_once)
 {
+	DECLARED_ONLY("several transactions at a time");
 	enum { N = 300 };
 	static rvm_tid_t tids[N];
 
@@ -442,6 +446,7 @@ TEST_F(transaction, undo_keeps_commits_of_others)
 	rvm_tid_t *a = &self->tid, b;
 	char *const at = self->at;
 
+	DECLARED_ONLY("several transactions at a time");
 	rvm_init_tid(&b);
 	OK(commit_bytes(at, 1, 400, flush));
 
@@ -502,6 +507,7 @@ TEST_F(transaction, too_big)
 	char *const at = self->at;
 	rvm_tid_t *tid = &self->tid;
 
+	DECLARED_ONLY("several transactions at a time");
 	OK(commit_bytes(at, 1, 10 * KIB, flush));
 	for (int i = 0; i < 4; i++) {
 		OK(rvm_begin_transaction(tid, i & 1 ? restore : no_restore));

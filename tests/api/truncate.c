@@ -63,6 +63,7 @@ TEST_F(truncate, on_request)
 {
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("stores that are in no transaction");
 	BEGIN(MIB, 0);
 	OK(rvm_truncate());
 	EXPECT_TRUE(log_empty());
@@ -219,6 +220,7 @@ TEST_F(truncate, long_transaction)
 {
 	rvm_tid_t tid;
 
+	DECLARED_ONLY("several transactions at a time");
 	BEGIN(64 * KIB, 50);
 	rvm_init_tid(&tid);
 	OK(rvm_begin_transaction(&tid, restore));
@@ -298,6 +300,7 @@ TEST_F(truncate, wrap_around)
 	static const unsigned long sizes[] = { 4 * KIB, 8 * KIB, 12 * KIB, 64 * KIB };
 	const struct files *f = &self->f;
 
+	FEW_BYTES_ONLY("some are larger than the log");
 	log_flags = variant->flags;
 	for (unsigned int round = 0; round < 4; round++) {
 		log_size = sizes[round];

@@ -164,6 +164,7 @@ TEST_F(api, undo_among_others)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(plain);
 }
 
@@ -171,6 +172,7 @@ TEST_F(api, undo_among_others_optimized)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(optimized);
 }
 

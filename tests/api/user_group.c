@@ -147,6 +147,7 @@ TEST_F(user_group, in_order)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(in_order);
 }
 
@@ -173,6 +174,7 @@ TEST_F(user_group, shared)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(shared);
 }
 
@@ -207,6 +209,7 @@ TEST_F(user_group, not_shared)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(not_busy);
 	CHILD_OK(long_writes);
 }
@@ -240,6 +243,7 @@ TEST_F(user_group, shared_from_now_on)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(shared_from_now_on);
 }
 
@@ -306,6 +310,7 @@ TEST_F(user_group, earlier_fails)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_DIES(earlier_fails);
 	CHILD_DIES(in_its_place);
 	CHILD_OK(not_come_back);
@@ -347,6 +352,7 @@ TEST_F(user_group, fair)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(fair_short);
 }
 
@@ -354,6 +360,7 @@ TEST_F(user_group, fair_with_long_records)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(fair_long);
 }
 
@@ -361,6 +368,7 @@ TEST_F(user_group, fair_shared)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(fair_shared);
 }
 
@@ -368,6 +376,7 @@ TEST_F(user_group, fair_coalesced)
 {
 	const struct files *f = &self->f;
 
+	DECLARED_ONLY("several transactions at a time");
 	CHILD_OK(fair_coalesced);
 }
 
