@@ -56,30 +56,31 @@ static __thread rvm_return_t UNUSED expected_code;
 } while (0)
 
 /*
- * With RVM_TRACKING=pages or diff the tests are programs that declare nothing: of the
- * calls of rvm_set_range only those are made that are to fail, or say (rvm_set_range).
+ * Begun with RVM_TRACKING=pages or diff the tests are programs that declare nothing: of
+ * the calls of rvm_set_range only those are made that are to fail, or say (rvm_set_range).
  */
-static bool UNUSED changes_are_found(void)
+static bool UNUSED changes_are_found, pages_are_logged;
+
+static void __attribute__((constructor)) look_at_mode(void)
 {
 	const char *mode = getenv("RVM_TRACKING");
 
-	return mode && (!strncmp(mode, "pages", 5) || !strncmp(mode, "diff", 4));
+	pages_are_logged = mode && !strncmp(mode, "pages", 5);
+	changes_are_found = pages_are_logged || (mode && !strncmp(mode, "diff", 4));
 }
 
 #define rvm_set_range(tid, at, length)					\
-	(changes_are_found() && !expected_code ? RVM_SUCCESS : rvm_set_range(tid, at, length))
+	(changes_are_found && !expected_code ? RVM_SUCCESS : rvm_set_range(tid, at, length))
 
 /* A test of what there is not where changes are found. */
 #define DECLARED_ONLY(why) do {						\
-	if (changes_are_found())					\
+	if (changes_are_found)						\
 		SKIP(return, "changes are found: " why);		\
 } while (0)
 
 /* A test of what is there only while few bytes are logged. */
 #define FEW_BYTES_ONLY(why) do {						\
-	const char *mode_ = getenv("RVM_TRACKING");			\
-									\
-	if (mode_ && !strncmp(mode_, "pages", 5))			\
+	if (pages_are_logged)						\
 		SKIP(return, "whole pages are logged: " why);		\
 } while (0)
 

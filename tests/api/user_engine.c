@@ -223,7 +223,7 @@ static void failed_commit_is_undone(CHILD_ARGS)
 	memset(region.vmaddr, 4, 10);
 	EIO_ERRNO(EIO, rvm_end_transaction(&tid, flush));
 	/* no_restore gives back what is found */
-	EXPECT_TRUE(all_are(region.vmaddr, changes_are_found() ? 1 : 4, 10));
+	EXPECT_TRUE(all_are(region.vmaddr, changes_are_found ? 1 : 4, 10));
 	CODE(RVM_ETID, rvm_abort_transaction(&tid));
 }
 

@@ -29,7 +29,7 @@ try() {
 
 kill=("$programs/kill" --loops "$loops" --log "$dir/log" --segment "$dir/segment")
 echo "KTAP version 1"
-echo "1..9"
+echo "1..10"
 try "$loops processes on the user engine" env RVM_ENGINE=user "${kill[@]}"
 try "$loops cuts of four runs of the user engine" "$programs/power" --cuts "$loops" --folder "$dir"
 try "cuts of making a log" "$programs/create" --cuts "$loops" --folder "$dir"
@@ -45,5 +45,7 @@ try "$loops cuts, tracked by diff" \
 try "$loops cuts, tracked by pages" \
 	env RVM_TRACKING=pages,strict "$programs/power" --runs 2 --cuts "$loops" --folder "$dir"
 try "$loops processes on either engine, tracked by diff" \
-	"$top/tests/vm/run" -t 36000 -- env RVM_TRACKING=diff "${kill[@]}" --engines kernel,user
+	"$top/tests/vm/run" -k 6.12 -t 36000 -- env RVM_TRACKING=diff "${kill[@]}" --engines kernel,user
+try "$loops processes on either engine, all of it looked at" \
+	"$top/tests/vm/run" -t 36000 -- env RVM_TRACKING=check RVM_CHECK=abort "${kill[@]}" --engines kernel,user
 exit $failed
