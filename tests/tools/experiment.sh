@@ -113,6 +113,70 @@ bad "figures that are none" 1 'no JSON: {no JSON' canned -o "$PWD/other"
 sed -i '/^echo "{/d' canned
 bad "no figures at all" 1 'nothing printed a figure' canned -o "$PWD/other"
 
+# guests, which only count: as many at once as there are CPUs, then what runs alone
+cat >tree/tests/vm/suite <<'END'
+#!/bin/bash
+for list; do [[ $list != */list ]] || break; done
+while read -r _ _ command; do
+	echo "# Subtest: $command"
+	$command | sed 's/^/    /'
+	[ ${PIPESTATUS[0]} = 0 ] && result=ok || result="not ok"
+	echo "$result - $command"
+done <"$list"
+END
+chmod +x tree/tests/vm/suite
+cat >tree/tools/experiment/part_guests.py <<'END'
+"""Guests: who meets whom"""
+import os
+import vm
+
+HERE = os.environ["CANNED"]
+
+def runs(quick):
+    say = f"sh {HERE}/guest"
+    return [vm.Run("alone", [vm.Command(say + " alone")], where="native"),
+            vm.Run("a", [vm.Command(say + (" stay" if quick else " a b"))]),
+            vm.Run("b", [vm.Command(say + (" fail" if quick else " b a"))])]
+
+def tables(rows):
+    return {"guests": " ".join(row["who"] for row in rows)}
+
+def plots(rows):
+    return []
+END
+# guest stay|fail|alone|WHO OTHER
+cat >guest <<'END'
+cd "$CANNED" || exit
+echo $1 >>ran
+case $1 in
+stay) echo $$ >staying; exec sleep 1000 ;;
+fail) exit 7 ;;
+alone) [ ! -e a ] || [ -e a-is-done ] || exit 1 ;;
+*)
+	touch $1
+	n=0
+	until [ -e $2 ] || [ "$(nproc)" = 1 ] || [ $((n += 1)) -gt 200 ]; do sleep 0.1; done
+	[ $n -le 200 ] || exit 1
+	touch $1-is-done
+	;;
+esac
+echo "{\"who\":\"$1\"}"
+END
+: >ran
+good "guests" guests
+check "at once, and before what runs alone" [ "$(tail -n 1 ran)" = alone ]
+check "their rows are in the part's order" [ "$(sed -n 's/.*"who": "\([a-z]*\)".*/\1/p' tree/results/guests.jsonl | tr '\n' ' ')" = "alone a b " ]
+(cd tree && exec tools/experiment/run -q guests) >out 2>err & tool=$!
+until [ -e staying ] && grep -q 'guests/b: failed' err; do sleep 0.1; done
+kill $tool
+wait $tool
+check "interrupted" [ $? = 130 ]
+n=0
+while kill -0 "$(cat staying)" 2>/dev/null && [ $((n += 1)) -le 100 ]; do sleep 0.1; done
+check "its guests end" [ $n -le 100 ]
+check "and nothing begins" eval '! grep -q "guests/alone: begins" err'
+rm tree/tools/experiment/part_guests.py
+
 # the document
 document=tree/docs/measurements.md
 bad "no document" 1 'measurements.md' --document

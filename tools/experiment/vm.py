@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../.."))
@@ -66,8 +67,28 @@ class Run:
     quick: bool = False                         # the framework's
 
 
+    @property
+    def counts_alone(self):
+        """What it measures is what its guest executes, whatever else this machine does meanwhile."""
+        return "--icount" in self.vm and self.where == "guest"
+
+
 class Failed(Exception):
     """A run did not end well; says why."""
+
+
+children = set()                                # of all threads
+stopped = threading.Event()
+
+
+def stop():
+    """End what runs, and let nothing begin: those who wait for it get Failed."""
+    stopped.set()
+    for child in list(children):
+        try:
+            os.killpg(child.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
 
 
 def source_hash():
@@ -175,7 +196,10 @@ def execute(run, log, done):
         child = subprocess.Popen(argv(run, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, text=True, errors="replace", cwd=TOP,
                                  start_new_session=True)
+        children.add(child)
         try:
+            if stopped.is_set():
+                raise Failed("interrupted")
             number, ours, failed, began = -1, False, None, time.monotonic()
             for line in child.stdout:
                 out.write(line)
@@ -201,6 +225,7 @@ def execute(run, log, done):
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGTERM)
                 child.wait()
+            children.discard(child)
     if failed:
         raise Failed(f"failed: {failed}")
     if status or number + 1 != len(run.commands):
