@@ -95,7 +95,7 @@ small="--accounts 1000 --transactions 200 --verify"
 	good "with all balances" --accounts 1000 --transactions 0 --verify
 	check "of 300 transactions" grep -q 'verified: 300 transactions' out
 	good "starting, in JSON" --startup --accounts 1000 --json
-	check "each step" grep -q '"open_ns":[0-9]*,"recovered":0,"map_ns":[0-9]*,"touch_ns":[0-9]*,"touch_all_ns":[0-9]*,"read_mib_ns":[0-9]*}' out
+	check "each step" grep -q '"open_ns":[0-9]*,"recovered":0,"map_ns":[0-9]*,"touch_ns":[0-9]*,"touch_each_ns":[0-9]*,"read_mib_ns":[0-9]*}' out
 	bad "processes on the user engine" 1 'takes the kernel engine' --accounts 1000 --processes 2
 	good "the longest commit" $small --create --worst --threads 7
 	check "text tells it" grep -q '^  longest  *commit  *[0-9.]* us$' out
