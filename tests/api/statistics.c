@@ -334,8 +334,8 @@ TEST_F(api, coalesced_ranges)
 	ASSERT_EQ(1, SUM(s.range_elims));
 	ASSERT_EQ(1, s.range_overlaps[5]);	/* up to 64 */
 	ASSERT_EQ(1, SUM(s.range_overlaps));
-	/* what adjoins stays apart in the kernel */
-	ASSERT_EQ(on_kernel() ? 4 : 2, SUM(s.range_lengths));
+	/* what adjoins stays apart in the kernel, unless it looks for undeclared changes */
+	ASSERT_EQ(on_kernel() && !getenv("RVM_TRACKING") ? 4 : 2, SUM(s.range_lengths));
 
 	/* aborts save nothing, and a commit after one nothing of the aborted */
 	abort_one(_metadata, region.vmaddr);

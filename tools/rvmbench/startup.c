@@ -67,7 +67,7 @@ void measure_startup(uint64_t length)
 	at = now_ns();
 	for (uint64_t i = 0; i < most; i += PAGE)
 		sum += memory[i];
-	each = (now_ns() - at) / howmany(most, PAGE);
+	each = (now_ns() - at) / MAX(howmany(most, PAGE), UINT64_C(1));
 	(void)sum;
 	check(rvm_unmap(&region), "rvm_unmap", NULL);
 	check(rvm_terminate(), "rvm_terminate", NULL);
