@@ -66,7 +66,6 @@ class Run:
     kernel: str = "6.1"                         # the framework's
     quick: bool = False                         # the framework's
 
-
     @property
     def counts_alone(self):
         """What it measures is what its guest executes, whatever else this machine does meanwhile."""
