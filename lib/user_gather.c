@@ -22,6 +22,7 @@
 #define PIECE_MEAN	32u		/* shorter ones fill the table of pieces first */
 #define DIRECT_LENGTH	(64u << 10)	/* a piece as long as this is written as it is */
 #define GROUP		64u		/* pages in one write at most */
+#define AHEAD		32u	/* pages: the system may read no more for one posix_fadvise() */
 #define FEW		2u		/* pieces that don't make it worth reading a page */
 
 struct gather_piece {
@@ -240,8 +241,9 @@ static void read_ahead(struct user_gather *g)
 
 	for (i = 0; i < g->page_count; i += pages) {
 		const struct gather_page *p = &g->pages[i];
+		u32 end = i + AHEAD < g->page_count ? i + AHEAD : g->page_count;
 
-		for (pages = 0; i + pages < g->page_count && is_partial(g, p + pages); pages++)
+		for (pages = 0; i + pages < end && is_partial(g, p + pages); pages++)
 			if (p[pages].segment != p->segment || p[pages].number != p->number + pages)
 				break;
 		if (pages)

@@ -328,6 +328,7 @@ struct count {
 	struct rvm_log *log;
 	struct xarray seen;
 	unsigned long record;
+	u32 segment;			/* of the range before, if of the same record */
 };
 
 static int count_waiting(void *context, u32 segment, u64 offset, const void *data, u32 length)
@@ -336,6 +337,9 @@ static int count_waiting(void *context, u32 segment, u64 offset, const void *dat
 	void *entry;
 	int ret;
 
+	if (segment == c->segment)
+		return 0;
+	c->segment = segment;
 	entry = xa_load(&c->seen, segment);
 	if (entry && xa_to_value(entry) == c->record)
 		return 0;
@@ -362,6 +366,7 @@ static int find_tail(struct rvm_log *log)
 	xa_init(&count.seen);
 	while ((ret = rvm_scan_next(&scan)) > 0) {
 		count.record++;
+		count.segment = 0;
 		ret = rvm_scan_ranges(&scan, &scan.record, count_waiting, &count);
 		if (ret)
 			break;

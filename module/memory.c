@@ -92,6 +92,19 @@ bool rvm_memory_charge(struct rvm_log *log, unsigned long pages, enum rvm_memory
 	return false;
 }
 
+static unsigned long left(struct rvm_memory *memory, unsigned long limit)
+{
+	unsigned long held = atomic_long_read(&memory->held);
+
+	return held < limit / 2 ? (limit / 2 - held) / RVM_IMAGE_PAGES : 0;
+}
+
+unsigned long rvm_memory_left(struct rvm_log *log)
+{
+	return min(left(&log->memory, rvm_memory_limit(log)),
+		   left(&rvm_system_memory, system_limit()));
+}
+
 static void uncharge(struct rvm_memory *memory, unsigned long pages)
 {
 	atomic_long_sub(pages, &memory->held);

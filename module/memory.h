@@ -55,6 +55,9 @@ void rvm_memory_uncharge(struct rvm_log *log, unsigned long pages);
 /* The limit in force for a log, in pages. */
 unsigned long rvm_memory_limit(struct rvm_log *log);
 
+/* How many more pages can change before half of the log's or the system's limit is used. */
+unsigned long rvm_memory_left(struct rvm_log *log);
+
 /*
  * Before a fault on a page takes memory, in ->fault: 0 to go on, or the fault's
  * result.  It may have waited, with the lock of the address space dropped.

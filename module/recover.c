@@ -2,6 +2,11 @@
 /*
  * Recovery commits the old records anew, oldest first, into committed images;
  * the rest is truncation.
+ *
+ * Records are of pages anywhere, but a device reads and writes in sequence best.  So
+ * they are taken in batches, of as many pages as memory allows: a first scan collects
+ * their pages, these are read in order, the records are applied, and truncation writes
+ * the pages, in order too.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -15,17 +20,15 @@
 #include "module/trace.h"
 #include "module/truncate.h"
 
-#define PAGES_AT_A_TIME	4096	/* what recovery holds in memory at once */
-#define READ_AHEAD	(64u << 10)	/* bytes of the log whose pages are being read, */
-#define PAGES_AHEAD	1024ul		/* and of a record so many at most */
+#define PAGES_AT_LEAST	4096ul	/* in a batch, however little memory there is */
+#define GAP		4	/* pages between two cost less to read than another request */
 
 struct recovery {
 	struct rvm_log *log;
 	struct rvm_record record;
 	bool applied, kept;		/* some of the record was, some stays */
-	unsigned int pages;		/* applied since the last truncation */
-	struct rvm_scan ahead;		/* goes before, for pages; RVM_NOWHERE: ended */
-	unsigned long pages_ahead;	/* that may yet be read for its record */
+	struct rvm_scan ahead;		/* stands where the batch ends */
+	unsigned long pages;		/* in the batch */
 };
 
 static bool takes(const struct rvm_segment *segment, u64 offset, u32 length)
@@ -33,60 +36,135 @@ static bool takes(const struct rvm_segment *segment, u64 offset, u32 length)
 	return segment->file.writable && offset + length <= segment->size;
 }
 
-static int begin_read(void *context, u32 id, u64 offset, const void *data, u32 length)
+static int collect(void *context, u32 id, u64 offset, const void *data, u32 length)
 {
 	struct recovery *r = context;
 	struct rvm_segment *segment = rvm_segment_find(r->log, id);
+	u64 end = offset + length;
 
-	if (length && segment && segment->waiting && takes(segment, offset, length)) {
-		pgoff_t first = offset >> PAGE_SHIFT, last = (offset + length - 1) >> PAGE_SHIFT;
-		unsigned long pages = min(last - first + 1, r->pages_ahead);
-		DEFINE_READAHEAD(ahead, NULL, NULL, segment->inode->i_mapping, first);
+	if (!segment || !segment->waiting || !takes(segment, offset, length))
+		return 0;
+	while (offset < end) {
+		u64 next = min(end, (offset | ~PAGE_MASK) + 1);
+		unsigned long index = offset >> PAGE_SHIFT;
+		/* What is first written as a whole need not be read. */
+		void *entry = xa_mk_value(next - offset < PAGE_SIZE);
+		int ret = -EBUSY;
 
-		page_cache_ra_unbounded(&ahead, pages, 0);
-		r->pages_ahead -= pages;
+		if (!xa_load(&segment->wanted, index))
+			ret = xa_insert(&segment->wanted, index, entry, GFP_KERNEL_ACCOUNT);
+		if (ret && ret != -EBUSY)
+			return ret;
+		r->pages += !ret;
+		offset = next;
 	}
 	return 0;
 }
 
-/*
- * Records are of pages anywhere, and a device does many reads in the time of one: they
- * begin before they are needed.  What fails here is found, and told, by the scan.
- */
-static void read_ahead(struct recovery *r, u64 position)
+/* What can't be read now is found, and told, when records are applied to it. */
+static void read_run(struct rvm_segment *segment, pgoff_t first, unsigned long pages)
 {
-	u64 end = min(position + READ_AHEAD, r->log->status->start);
+	DEFINE_READAHEAD(ahead, NULL, NULL, segment->inode->i_mapping, first);
 
-	while (r->ahead.position < end) {
-		r->pages_ahead = PAGES_AHEAD;
-		if (rvm_scan_next(&r->ahead) <= 0 ||
-		    rvm_scan_ranges(&r->ahead, &r->ahead.record, begin_read, r))
-			r->ahead.position = RVM_NOWHERE;
+	if (pages)
+		page_cache_ra_unbounded(&ahead, pages, 0);
+}
+
+static void read_collected(struct rvm_segment *segment)
+{
+	unsigned long index, first = 0, pages = 0;
+	void *entry;
+
+	xa_for_each(&segment->wanted, index, entry) {
+		if (!xa_to_value(entry))
+			continue;
+		if (pages >= RVM_IO_MAX || index - first > pages + GAP) {
+			read_run(segment, first, pages);
+			pages = 0;
+		}
+		if (!pages)
+			first = index;
+		pages = index - first + 1;
 	}
+	read_run(segment, first, pages);
+	xa_destroy(&segment->wanted);
+}
+
+/* The last batch is written, and the pages of the next are on their way. */
+static int next_batch(struct recovery *r)
+{
+	struct rvm_segment *segment;
+	unsigned long most;
+	int ret;
+
+	ret = r->pages ? rvm_truncate_locked(r->log, true) : 0;
+	if (ret)
+		return ret;
+	r->pages = 0;
+	most = max(rvm_memory_left(r->log), PAGES_AT_LEAST);
+	while (r->pages < most && r->ahead.position < r->log->status->start) {
+		ret = rvm_scan_next(&r->ahead);
+		if (ret > 0)
+			ret = rvm_scan_ranges(&r->ahead, &r->ahead.record, collect, r);
+		else
+			r->ahead.position = RVM_NOWHERE;
+		if (ret < 0)
+			break;
+		cond_resched();
+	}
+	list_for_each_entry(segment, &r->log->segments, node)
+		read_collected(segment);
+	return ret;
+}
+
+/* Locked.  One that is written as a whole isn't read. */
+static struct folio *get_folio(struct rvm_segment *segment, pgoff_t index, const void *data,
+			       u32 length)
+{
+	struct address_space *mapping = segment->inode->i_mapping;
+	struct folio *folio;
+	struct page *page;
+
+	if (length < PAGE_SIZE) {
+		folio = read_mapping_folio(mapping, index, NULL);
+		if (!IS_ERR(folio))
+			folio_lock(folio);
+		return folio;
+	}
+	page = find_or_create_page(mapping, index, mapping_gfp_mask(mapping));
+	if (!page)
+		return ERR_PTR(-ENOMEM);
+	folio = page_folio(page);
+	if (!folio_test_uptodate(folio)) {
+		memcpy(folio_address(folio), data, PAGE_SIZE);
+		folio_mark_uptodate(folio);
+	}
+	return folio;
 }
 
 static int apply_to_page(struct recovery *r, struct rvm_segment *segment, u64 offset,
 			 const void *data, u32 length)
 {
-	struct rvm_log *log = r->log;
-	struct rvm_image *image;
+	/* Under truncate_lock images stay. */
+	struct rvm_image *image = xa_load(&segment->images, offset >> PAGE_SHIFT);
 	struct folio *folio;
 
-	folio = read_mapping_folio(segment->inode->i_mapping, offset >> PAGE_SHIFT, NULL);
-	if (IS_ERR(folio))
-		return PTR_ERR(folio);
-	folio_lock(folio);
-	image = rvm_image_make(segment, folio, RVM_MEMORY_RECOVER);
-	if (image) {
-		mutex_lock(&log->commit_lock);
-		memcpy(rvm_image_committed(image) + offset_in_page(offset), data, length);
-		memcpy(rvm_image_current(image) + offset_in_page(offset), data, length);
-		rvm_image_logged(image, r->record.position, r->record.sequence);
-		mutex_unlock(&log->commit_lock);
+	if (!image) {
+		folio = get_folio(segment, offset >> PAGE_SHIFT, data, length);
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		image = rvm_image_make(segment, folio, RVM_MEMORY_RECOVER);
+		folio_unlock(folio);
+		folio_put(folio);
+		if (!image)
+			return -ENOMEM;
 	}
-	folio_unlock(folio);
-	folio_put(folio);
-	return image ? 0 : -ENOMEM;
+	mutex_lock(&r->log->commit_lock);
+	memcpy(rvm_image_committed(image) + offset_in_page(offset), data, length);
+	memcpy(rvm_image_current(image) + offset_in_page(offset), data, length);
+	rvm_image_logged(image, r->record.position, r->record.sequence);
+	mutex_unlock(&r->log->commit_lock);
+	return 0;
 }
 
 static int apply(void *context, u32 id, u64 offset, const void *data, u32 length)
@@ -115,7 +193,6 @@ static int apply(void *context, u32 id, u64 offset, const void *data, u32 length
 		ret = apply_to_page(r, segment, offset, data, n);
 		if (ret)
 			return ret;
-		r->pages++;
 		offset += n;
 		data += n;
 		length -= n;
@@ -130,12 +207,16 @@ static int apply_records(struct recovery *r, struct rvm_scan *scan, u64 *applied
 	int ret;
 
 	while (scan->position < start) {
-		read_ahead(r, scan->position);
 		ret = rvm_scan_next(scan);
 		if (ret <= 0)
 			return ret;
 		if (scan->record.position >= start)
 			break;
+		if (scan->record.position >= r->ahead.position) {
+			ret = next_batch(r);
+			if (ret)
+				return ret;
+		}
 		r->record = scan->record;
 		r->applied = false;
 		r->kept = false;
@@ -146,12 +227,6 @@ static int apply_records(struct recovery *r, struct rvm_scan *scan, u64 *applied
 		if (r->kept && !(*kept)++) {
 			*first_kept = r->record.position;
 			*first_kept_sequence = r->record.sequence;
-		}
-		if (r->pages >= PAGES_AT_A_TIME) {
-			ret = rvm_truncate_locked(r->log);
-			if (ret)
-				return ret;
-			r->pages = 0;
 		}
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -194,7 +269,7 @@ out_scan:
 	old_kept_sequence = log->kept_sequence;
 	log->kept = first_kept;
 	log->kept_sequence = first_kept_sequence;
-	ret = rvm_truncate_locked(log);
+	ret = rvm_truncate_locked(log, false);
 	if (ret) {
 		/* The next RECOVER applies all of them again. */
 		log->kept = old_kept;

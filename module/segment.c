@@ -545,6 +545,7 @@ static struct rvm_segment *find_or_open(struct rvm_log *log, struct file *theirs
 		return ERR_PTR(-ENOMEM);
 	segment->log = log;
 	xa_init(&segment->images);
+	xa_init(&segment->wanted);
 	INIT_LIST_HEAD(&segment->regions);
 	INIT_LIST_HEAD(&segment->hot);
 	ret = rvm_file_open(&segment->file, theirs, writable);

@@ -32,6 +32,7 @@ struct rvm_segment {
 	unsigned int descriptors;	/* attach_lock */
 	bool waiting;			/* records wait for RECOVER: not mappable yet */
 	bool unfit;			/* attach_lock: RECOVER could not apply them */
+	struct xarray wanted;		/* attach_lock: by page index, what RECOVER reads next */
 	bool unflushed;			/* truncate_lock: written since its last flush */
 	struct xarray images;		/* by page index; erased under commit_lock */
 	struct rvm_image *recent[RVM_SEGMENT_RECENT];	/* found last; commit_lock */

@@ -34,6 +34,25 @@ static int by_age(void *unused, const struct list_head *a, const struct list_hea
 	       list_entry(b, struct rvm_image, node)->first;
 }
 
+static int compare_places(const struct rvm_image *x, const struct rvm_image *y)
+{
+	if (x->segment != y->segment)
+		return x->segment < y->segment ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int by_place(void *unused, const struct list_head *a, const struct list_head *b)
+{
+	return compare_places(list_entry(a, struct rvm_image, node),
+			      list_entry(b, struct rvm_image, node));
+}
+
+static int copy_by_place(const void *a, const void *b)
+{
+	return compare_places(((const struct rvm_copy *)a)->image,
+			      ((const struct rvm_copy *)b)->image);
+}
+
 static void begin(struct rvm_log *log, struct truncation *t)
 {
 	INIT_LIST_HEAD(&t->old);
@@ -47,8 +66,11 @@ static void begin(struct rvm_log *log, struct truncation *t)
 	list_splice_init(&log->logged, &t->old);
 	spin_unlock(&log->list_lock);
 	mutex_unlock(&log->commit_lock);
-	/* Those that were logged again while they were being written came to the list late. */
-	list_sort(NULL, &t->old, by_age);
+	/*
+	 * Those that were logged again while they were being written came to the list late.
+	 * Before recovery has ended nobody commits, so no space is freed but all at the end.
+	 */
+	list_sort(NULL, &t->old, log->recovered ? by_age : by_place);
 }
 
 /* Copy the oldest that are to be written. */
@@ -76,16 +98,6 @@ static void copy_batch(struct rvm_log *log, struct truncation *t)
 	t->pages += batch->n;
 }
 
-static int by_place(const void *a, const void *b)
-{
-	const struct rvm_image *x = ((const struct rvm_copy *)a)->image;
-	const struct rvm_image *y = ((const struct rvm_copy *)b)->image;
-
-	if (x->segment != y->segment)
-		return x->segment < y->segment ? -1 : 1;
-	return x->index < y->index ? -1 : x->index > y->index;
-}
-
 /* Write runs of adjacent pages with one write each, and all of them at once. */
 static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 {
@@ -93,7 +105,7 @@ static int write_batch(struct rvm_log *log, struct rvm_batch *batch)
 	struct blk_plug plug;
 	int ret = 0, error;
 
-	sort(batch->copies, batch->n, sizeof(batch->copies[0]), by_place, NULL);
+	sort(batch->copies, batch->n, sizeof(batch->copies[0]), copy_by_place, NULL);
 	for (i = 0; i < batch->n; i++)
 		bvec_set_page(&batch->pages[i], batch->copies[i].page, PAGE_SIZE, 0);
 	blk_start_plug(&plug);
@@ -318,11 +330,11 @@ static int truncate(struct rvm_log *log, u64 need, bool hard, struct rvm_truncat
 	return ret;
 }
 
-int rvm_truncate_locked(struct rvm_log *log)
+int rvm_truncate_locked(struct rvm_log *log, bool hard)
 {
 	struct rvm_truncation_time time;
 
-	return truncate(log, 0, false, &time);
+	return truncate(log, 0, hard, &time);
 }
 
 /* Truncate, and end the epoch. */

@@ -33,8 +33,8 @@ struct rvm_batch {
  */
 int rvm_truncate(struct rvm_log *log, u64 need, enum rvm_truncation why);
 
-/* For recovery, with truncate_lock held: it is not counted, and ends no epoch. */
-int rvm_truncate_locked(struct rvm_log *log);
+/* For recovery, with truncate_lock held: it is not counted, and ends no epoch.  hard: as below. */
+int rvm_truncate_locked(struct rvm_log *log, bool hard);
 
 /* For memory's sake: of all pages that are clean then, none keeps its image. */
 int rvm_truncate_hard(struct rvm_log *log);

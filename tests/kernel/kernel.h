@@ -320,6 +320,15 @@ static int UNUSED set_truncate(int log, unsigned int percent)
 	return ioctl(log, RVM_IOC_SET_OPTIONS, &a);
 }
 
+static int UNUSED set_memory(int log, uint64_t bytes)
+{
+	struct rvm_ioc_options a = {
+		.size = sizeof(a), .flags = RVM_OPTION_MEMORY, .memory = bytes,
+	};
+
+	return ioctl(log, RVM_IOC_SET_OPTIONS, &a);
+}
+
 static UNUSED struct rvm_ioc_query query(int log)
 {
 	struct rvm_ioc_query a = { .size = sizeof(a) };

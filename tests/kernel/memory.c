@@ -20,15 +20,6 @@ FIXTURE(memory) {
 	char *memory;			/* the whole segment */
 };
 
-static int set_memory(int log, uint64_t bytes)
-{
-	struct rvm_ioc_options a = {
-		.size = sizeof(a), .flags = RVM_OPTION_MEMORY, .memory = bytes,
-	};
-
-	return ioctl(log, RVM_IOC_SET_OPTIONS, &a);
-}
-
 static int open_all(struct world *w, char **memory)
 {
 	if (truncate(w->f.segment, SIZE) || attach_world(w))

@@ -88,4 +88,37 @@ static struct under_way UNUSED under_way(const char *name)
 	return u;
 }
 
+/* Requests that a device has done. */
+struct requests {
+	unsigned long reads, reads_merged, sectors_read, read_ms;
+	unsigned long writes;
+};
+
+static struct requests UNUSED requests(const char *name)
+{
+	struct requests r = { 0 };
+	char path[100];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", name);
+	f = fopen(path, "re");
+	if (!f || fscanf(f, "%lu %lu %lu %lu %lu", &r.reads, &r.reads_merged, &r.sectors_read,
+			 &r.read_ms, &r.writes) != 5)
+		abort();
+	fclose(f);
+	return r;
+}
+
+static struct requests UNUSED requests_since(const char *name, const struct requests *before)
+{
+	struct requests r = requests(name);
+
+	r.reads -= before->reads;
+	r.reads_merged -= before->reads_merged;
+	r.sectors_read -= before->sectors_read;
+	r.read_ms -= before->read_ms;
+	r.writes -= before->writes;
+	return r;
+}
+
 #endif

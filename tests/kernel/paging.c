@@ -107,31 +107,6 @@ FIXTURE_TEARDOWN(paging)
 	EXPECT_EQ(0, leave_group());
 }
 
-struct reads {
-	unsigned long requests, merged, sectors;
-};
-
-static struct reads reads(void)
-{
-	struct reads r = { ~0ul, 0, ~0ul };
-	FILE *file = fopen("/sys/block/rvmseg/stat", "re");
-
-	if (file) {
-		if (fscanf(file, "%lu %lu %lu", &r.requests, &r.merged, &r.sectors) != 3)
-			r.requests = ~0ul;
-		fclose(file);
-	}
-	return r;
-}
-
-static struct reads reads_since(struct reads before)
-{
-	struct reads r = reads();
-
-	return (struct reads){ .requests = r.requests - before.requests,
-			       .sectors = r.sectors - before.sectors };
-}
-
 #define MAP_ALL() do {							\
 	self->memory = map(self->w.segment, SIZE);			\
 	ASSERT_NE(MAP_FAILED, (void *)self->memory);			\
@@ -158,25 +133,25 @@ static unsigned long resident(void *memory)
 
 TEST_F(paging, map_reads_nothing)
 {
-	struct reads before = reads();
+	struct requests before = requests("rvmseg");
 
 	MAP_ALL();
-	EXPECT_EQ(0, reads_since(before).sectors);
+	EXPECT_EQ(0, requests_since("rvmseg", &before).sectors_read);
 	EXPECT_EQ(0, resident(self->memory));
 }
 
 TEST_F(paging, in_order)
 {
-	struct reads before = reads(), r;
+	struct requests before = requests("rvmseg"), r;
 	unsigned long i;
 
 	MAP_ALL();
 	for (i = 0; i < PAGES; i++)
 		ASSERT_EQ(content(i), load(self->memory, i)) TH_LOG("page %lu", i);
-	r = reads_since(before);
-	EXPECT_LE((PAGES - 1) * SECTORS, r.sectors);
-	EXPECT_GE((PAGES + 8) * SECTORS, r.sectors);	/* the file's blocks are looked up, too */
-	EXPECT_GE(PAGES / 8, r.requests);
+	r = requests_since("rvmseg", &before);
+	EXPECT_LE((PAGES - 1) * SECTORS, r.sectors_read);
+	EXPECT_GE((PAGES + 8) * SECTORS, r.sectors_read);	/* the file's blocks are looked up, too */
+	EXPECT_GE(PAGES / 8, r.reads);
 	EXPECT_EQ(PAGES, resident(self->memory));
 	if (variant->file)
 		EXPECT_TRUE(all_are(self->memory + SIZE - PAGE + LAST, 0, PAGE - LAST));
@@ -185,31 +160,31 @@ TEST_F(paging, in_order)
 /* What was asked for, and some around it. */
 TEST_F(paging, a_few)
 {
-	struct reads before = reads(), r;
+	struct requests before = requests("rvmseg"), r;
 	unsigned long i;
 
 	MAP_ALL();
 	for (i = 0; i < 8; i++)
 		ASSERT_EQ(content(i * 120), load(self->memory, i * 120));
-	r = reads_since(before);
-	EXPECT_LT(8 * SECTORS, r.sectors);
-	EXPECT_GE(8 * 64 * SECTORS, r.sectors);
+	r = requests_since("rvmseg", &before);
+	EXPECT_LT(8 * SECTORS, r.sectors_read);
+	EXPECT_GE(8 * 64 * SECTORS, r.sectors_read);
 }
 
 /* Who says that it will not go in order gets single pages. */
 TEST_F(paging, at_random)
 {
-	struct reads before = reads(), r;
+	struct requests before = requests("rvmseg"), r;
 	unsigned long i;
 
 	MAP_ALL();
 	WORKS(madvise(self->memory, SIZE, MADV_RANDOM));
 	for (i = 0; i < 100; i++)
 		ASSERT_EQ(content(i * 9), load(self->memory, i * 9));
-	r = reads_since(before);
-	EXPECT_LE(100, r.requests);
-	EXPECT_LE(100 * SECTORS, r.sectors);
-	EXPECT_GE((variant->file ? 200 : 100) * SECTORS, r.sectors);
+	r = requests_since("rvmseg", &before);
+	EXPECT_LE(100, r.reads);
+	EXPECT_LE(100 * SECTORS, r.sectors_read);
+	EXPECT_GE((variant->file ? 200 : 100) * SECTORS, r.sectors_read);
 }
 
 static sigjmp_buf after_fault;
