@@ -107,7 +107,7 @@ static int decode_slot(struct rvm_status *s, const void *slots, int i)
 	return err;
 }
 
-static u64 slot_generation(const void *slots, int i)
+u64 rvm_status_generation(const void *slots, int i)
 {
 	struct rvm_status_disk d;
 
@@ -117,7 +117,7 @@ static u64 slot_generation(const void *slots, int i)
 
 int rvm_status_choose(struct rvm_status *s, const void *slots)
 {
-	int first = slot_generation(slots, 1) > slot_generation(slots, 0);
+	int first = rvm_status_generation(slots, 1) > rvm_status_generation(slots, 0);
 	int err, other;
 
 	/* If both are valid, the one that claims more is the one that counts. */

@@ -36,6 +36,9 @@ void rvm_status_init(struct rvm_status *s, u64 log_id, u64 area_length, u64 crea
  */
 int rvm_status_decode(struct rvm_status *s, const void *slot);
 
+/* What slot i, 0 or 1, says that its generation is: it may be damaged, or no status. */
+u64 rvm_status_generation(const void *slots, int i);
+
 /*
  * Decode the slot that counts of the two, which lie one after the other.  A
  * status counts only in the slot that rvm_status_offset() gives for it.

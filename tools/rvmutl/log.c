@@ -181,15 +181,8 @@ static int read_slots_once(struct log *log, struct rvm_status *s)
 /* No status is claimed to be newer: none was just being written. */
 static bool is_newest(const struct log *log, const struct rvm_status *s)
 {
-	struct rvm_status_disk d;
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		memcpy(&d, log->slots + i * RVM_STATUS_SIZE, sizeof(d));
-		if (le64_to_cpu(d.generation) > s->generation)
-			return false;
-	}
-	return true;
+	return rvm_status_generation(log->slots, 0) <= s->generation &&
+	       rvm_status_generation(log->slots, 1) <= s->generation;
 }
 
 /*
