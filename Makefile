@@ -206,13 +206,14 @@ KDIR ?= $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(shell tests/vm/k
 kver = sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' "$(KDIR)/include/generated/utsrelease.h"
 
 # Kbuild leaves its objects beside the sources, so it is given a mirror of
-# links to them, one for each kernel. BTF would take pahole, for nothing.
+# links to them, one for each kernel, which one make at a time changes. BTF would
+# take pahole, for nothing.
 module-tree:
 	@kdir="$(KDIR)" && kver=$$($(kver)) && \
-	dir="$(abspath $(BUILD))/module-$$kver" && mkdir -p "$$dir" && \
+	dir="$(abspath $(BUILD))/module-$$kver" && mkdir -p "$$dir" && exec 9<"$$dir" && flock 9 && \
 	cp -asf $(addprefix "$(CURDIR)"/,Kbuild core module include) "$$dir" && \
 	find "$$dir" -xtype l -delete && \
-	flock "$$dir" $(MAKE) --no-print-directory -C "$$kdir" M="$$dir" CONFIG_DEBUG_INFO_BTF_MODULES= modules && \
+	$(MAKE) --no-print-directory -C "$$kdir" M="$$dir" CONFIG_DEBUG_INFO_BTF_MODULES= modules && \
 	echo "$$kver" >$(BUILD)/module-last
 
 module: module-tree	## rvm.ko, for the kernel that KDIR=... is the build folder of

@@ -3,11 +3,10 @@
  * Description: commits that find the log full: they go on as soon as truncation has
  * made room for them, and one after the other.
  */
-#include "kernel.h"
+#include "null_blk.h"
 
 #define AREA_LENGTH	MIB		/* of the log */
 #define PAGES		512ul
-#define OTHERS		3u
 
 FIXTURE(room) { struct world w; char *memory; };
 
@@ -73,55 +72,71 @@ TEST_F(room, in_portions)
 		ASSERT_TRUE(file_is(self->w.f.segment, i * 2 * PAGE, i, PAGE));
 }
 
-struct other {
+/* --- one after the other ---------------------------------------------------- */
+
+/* A segment whose writes take long, so that truncation does. */
+FIXTURE(line) { struct world w; char *memory; };
+
+FIXTURE_SETUP(line)
+{
+	if (access(NULL_BLK, X_OK))
+		SKIP(return, "null_blk is not loaded");
+	WORKS(make_files(&self->w.f, AREA_LENGTH));
+	WORKS(make_slow_device(self->w.f.segment, "rvmseg", "4", "4096", "64", "100000000"));
+	open_all(_metadata, &self->w, &self->memory);
+}
+
+FIXTURE_TEARDOWN(line)
+{
+	close_all(&self->w, self->memory);
+	EXPECT_EQ(0, remove_device("rvmseg"));
+	remove_files(&self->w.f);
+}
+
+struct large {
 	struct world *w;
 	struct rvm_area_header *area;
-	char *page;
-	pthread_t thread;
-	int error;
+	struct rvm_ioc_commit commit;
+	int ret;
 };
 
-static _Atomic bool done;
-
-static void *commit_until_done(void *context)
+static void *commit_large(void *context)
 {
-	struct other *other = context;
-	int value;
+	struct large *large = context;
 
-	for (value = 0; !done && !other->error; value++)
-		if (commit_page(other->w, other->area, other->page, value, value & 1))
-			other->error = errno;
+	large->ret = ioctl(large->w->log, RVM_IOC_COMMIT, &large->commit);
 	return NULL;
 }
 
-/* A large one gets its turn, however many small ones there are. */
-TEST_F(room, one_after_the_other)
+/* One that there is no room for gets its turn, however many come that there is room for. */
+TEST_F(line, one_after_the_other)
 {
-	unsigned long length = AREA_LENGTH / 4 * 3;
-	struct other others[OTHERS];
+	const unsigned long length = AREA_LENGTH / 4 * 3;
+	struct rvm_area_header *area = map(self->w.log, RVM_AREA_MAX);
+	struct rvm_ioc_commit small = { .size = sizeof(small), .area = self->w.area->area };
+	struct large large = {
+		.w = &self->w, .area = area,
+		.commit = { .size = sizeof(large.commit), .area = area->area },
+	};
+	pthread_t thread;
 	unsigned int i;
 
-	done = false;
-	for (i = 0; i < OTHERS; i++) {
-		others[i] = (struct other){
-			.w = &self->w, .area = map(self->w.log, AREA),
-			.page = self->memory + length + i * PAGE,
-		};
-		ASSERT_NE(MAP_FAILED, (void *)others[i].area);
-		ASSERT_EQ(0, pthread_create(&others[i].thread, NULL, commit_until_done,
-					    &others[i]));
-	}
-	for (i = 0; i < 5; i++) {
-		append(self->w.area, (uintptr_t)self->memory, length, RVM_ENTRY_NO_RESTORE);
-		memset(self->memory, i, length);
-		ASSERT_EQ(0, commit(self->w.log, self->w.area, 0));
-	}
-	done = true;
-	for (i = 0; i < OTHERS; i++) {
-		pthread_join(others[i].thread, NULL);
-		EXPECT_EQ(0, others[i].error);
-		munmap(others[i].area, AREA);
-	}
+	ASSERT_NE(MAP_FAILED, (void *)area);
+	for (i = 0; i < 80; i++)
+		WORKS(commit_page(&self->w, self->w.area, self->memory + i * 2 * PAGE, i, 0));
+
+	append(area, (uintptr_t)self->memory, length, RVM_ENTRY_NO_RESTORE);
+	memset(self->memory, 100, length);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, commit_large, &large));
+	/* it has found the log full, and has it truncated */
+	while (!under_way("rvmseg").writes)
+		;
+	set(self->w.area, self->memory + length, 101, 8);
+	WORKS(ioctl(self->w.log, RVM_IOC_COMMIT, &small));
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, large.ret);
+	EXPECT_LT(large.commit.sequence, small.sequence);
+	munmap(area, RVM_AREA_MAX);
 }
 
 TEST_HARNESS_MAIN
