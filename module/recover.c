@@ -47,15 +47,17 @@ static int collect(void *context, u32 id, u64 offset, const void *data, u32 leng
 	while (offset < end) {
 		u64 next = min(end, (offset | ~PAGE_MASK) + 1);
 		unsigned long index = offset >> PAGE_SHIFT;
-		/* What is first written as a whole need not be read. */
-		void *entry = xa_mk_value(next - offset < PAGE_SIZE);
-		int ret = -EBUSY;
+		int ret;
 
-		if (!xa_load(&segment->wanted, index))
-			ret = xa_insert(&segment->wanted, index, entry, GFP_KERNEL_ACCOUNT);
-		if (ret && ret != -EBUSY)
-			return ret;
-		r->pages += !ret;
+		if (!xa_load(&segment->wanted, index)) {
+			/* What is first written as a whole need not be read. */
+			ret = xa_insert(&segment->wanted, index,
+					xa_mk_value(next - offset < PAGE_SIZE),
+					GFP_KERNEL_ACCOUNT);
+			if (ret)
+				return ret;
+			r->pages++;
+		}
 		offset = next;
 	}
 	return 0;

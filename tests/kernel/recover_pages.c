@@ -99,7 +99,12 @@ static void commit_and_die(const struct files *f, const struct records *r)
 	raise(SIGKILL);
 }
 
-/* *done: what the segment's device did for recovery. */
+/* What the segment's device did for a recovery, and how many reads at once. */
+struct recovery {
+	struct requests done;
+	unsigned int at_once;
+};
+
 static void recover_and_look(const struct files *f, const struct records *r, struct requests *done)
 {
 	struct requests before = requests("rvmseg");
@@ -120,11 +125,11 @@ static void recover_and_look(const struct files *f, const struct records *r, str
 	_exit(0);
 }
 
-/* One that has such records and is killed, and one that recovers; *most: reads at once. */
-static struct requests recovery(struct __test_metadata *_metadata, const struct files *f,
-				const struct records *r, unsigned int *most)
+/* One that has such records and is killed, and one that recovers. */
+static struct recovery recover_after(struct __test_metadata *_metadata, const struct files *f,
+				     const struct records *r)
 {
-	struct requests *done = shared_memory(PAGE);
+	struct recovery *recovery = shared_memory(PAGE);
 	unsigned int now;
 	int status;
 	pid_t pid;
@@ -136,31 +141,28 @@ static struct requests recovery(struct __test_metadata *_metadata, const struct 
 	EXPECT_TRUE(WIFSIGNALED(status));
 	pid = fork();
 	if (!pid)
-		recover_and_look(f, r, done);
-	*most = 0;
+		recover_and_look(f, r, &recovery->done);
 	while (!waitpid(pid, &status, WNOHANG)) {
 		now = under_way("rvmseg").reads;
-		*most = now > *most ? now : *most;
+		if (now > recovery->at_once)
+			recovery->at_once = now;
 	}
 	EXPECT_EQ(0, status);
-	return *done;
+	return *recovery;
 }
 
 TEST_F(recover_pages, at_once)
 {
 	const struct records r = { PAGES, APART, 10, 20 };
-	unsigned int most;
 
 	/* only recovery reads more than one at a time: what is mapped then is not touched yet */
-	recovery(_metadata, &self->f, &r, &most);
-	ASSERT_LE(AT_ONCE, most);
+	ASSERT_LE(AT_ONCE, recover_after(_metadata, &self->f, &r).at_once);
 }
 
 TEST_F(recover_pages, in_order)
 {
 	const struct records r = { SEGMENT_PAGES, 1, 10, 20 };
-	unsigned int most;
-	struct requests done = recovery(_metadata, &self->f, &r, &most);
+	struct requests done = recover_after(_metadata, &self->f, &r).done;
 
 	ASSERT_LE(1, done.reads);
 	ASSERT_GE(FEW, done.reads);
@@ -172,8 +174,7 @@ TEST_F(recover_pages, in_order)
 TEST_F(recover_pages, whole_pages)
 {
 	const struct records r = { SEGMENT_PAGES, 1, 0, PAGE };
-	unsigned int most;
-	struct requests done = recovery(_metadata, &self->f, &r, &most);
+	struct requests done = recover_after(_metadata, &self->f, &r).done;
 
 	ASSERT_EQ(0, done.reads);
 	ASSERT_LE(1, done.writes);
